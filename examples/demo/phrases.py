@@ -1,0 +1,313 @@
+"""Phrases that say the same in English and in German, drawn at random from words.py.
+
+A frame's English wording decides its German one ("€5.00" and "5 euros" stay apart), and no frame
+needs a case or a gender that CLDR does not give: territories, some of which German uses with an
+article, stand in lists and after colons, cities stand in sentences.
+"""
+
+from __future__ import annotations
+
+import datetime
+import random
+from collections.abc import Callable
+from decimal import Decimal
+
+from babel.dates import format_date, format_interval, format_skeleton, format_timedelta
+from babel.lists import format_list
+from babel.numbers import format_compact_decimal, format_currency, format_percent
+from words import (
+    UNITS,
+    Pair,
+    both,
+    cities,
+    currencies,
+    currency_name,
+    date,
+    digits,
+    draw_clock,
+    draw_day,
+    draw_decimal,
+    draw_number,
+    draw_spoken,
+    draw_weekday,
+    in_words,
+    measure,
+    ordinal,
+    spelled,
+    territories,
+    year_words,
+)
+
+Maker = Callable[[random.Random], Pair]
+
+# Currencies that CLDR writes with the same symbol in both languages.
+SYMBOLS = ("EUR", "USD", "GBP", "JPY", "INR", "CHF", "SEK", "PLN", "CAD", "MXN")
+# English noun, German noun, German article in the nominative.
+COUNTED = (
+    ("chapter", "Kapitel", "das"),
+    ("day", "Tag", "der"),
+    ("edition", "Ausgabe", "die"),
+    ("floor", "Stock", "der"),
+    ("month", "Monat", "der"),
+    ("page", "Seite", "die"),
+    ("place", "Platz", "der"),
+    ("row", "Reihe", "die"),
+    ("week", "Woche", "die"),
+    ("year", "Jahr", "das"),
+)
+SPANS = ("second", "minute", "hour", "day", "week", "month", "year")
+SECONDS = dict(zip(SPANS, (1, 60, 3600, 86400, 604800, 30 * 86400, 365 * 86400)))
+# One frame a line, English on the left. {a} and {b} are cities, {day} is a date in full with
+# "on" and "am", {time} a time as on a clock, {spoken} one as people say it.
+JOURNEYS = (
+    ("Flight from {a} to {b} {day}, at {time}", "Flug von {a} nach {b} {day}, um {time}"),
+    ("The train to {b} leaves at {spoken}.", "Der Zug nach {b} fährt um {spoken} ab."),
+    ("The train from {a} arrives at {time}.", "Der Zug aus {a} kommt um {time} an."),
+    ("The distance from {a} to {b} is {way}.", "Die Entfernung von {a} nach {b} beträgt {way}."),
+    ("From {a} to {b} it is {way}.", "Von {a} nach {b} sind es {way}."),
+    ("{people} people live in {a}.", "In {a} leben {people} Menschen."),
+    ("The office in {a} is open until {spoken}.", "Das Büro in {a} ist bis {spoken} geöffnet."),
+    ("The meeting in {a} takes place {day}.", "Die Sitzung in {a} findet {day} statt."),
+    ("We have lived in {a} since {year}.", "Wir wohnen seit {year} in {a}."),
+)
+TRADE = (
+    ("Origin: {x}; weight: {mass}", "Herkunft: {x}; Gewicht: {mass}"),
+    ("Destination: {x}; value of goods: {money}", "Ziel: {x}; Warenwert: {money}"),
+    ("Country: {x}; date of birth: {date}", "Land: {x}; Geburtsdatum: {date}"),
+    ("Invoice no. {n} of {date}: {money}", "Rechnung Nr. {n} vom {date}: {money}"),
+    ("Please pay {money} by {date}.", "Bitte zahlen Sie {money} bis zum {date}."),
+    ("The price rose by {rate} to {money}.", "Der Preis stieg um {rate} auf {money}."),
+    ("The price per kilogram fell to {money}.", "Der Preis pro Kilogramm fiel auf {money}."),
+    ("That costs {money} plus {rate} tax.", "Das kostet {money} zuzüglich {rate} Steuern."),
+)
+
+
+def fill(frame: tuple[str, str], **parts: Pair) -> Pair:
+    """A frame with its named parts filled in, each in its language."""
+    return Pair(
+        frame[0].format(**{name: part.en for name, part in parts.items()}),
+        frame[1].format(**{name: part.de for name, part in parts.items()}),
+    )
+
+
+def number_words(rng: random.Random) -> Pair:
+    """twenty-one -> einundzwanzig."""
+    return spelled(draw_number(rng, 6))
+
+
+def number_to_words(rng: random.Random) -> Pair:
+    """in words: 21 -> in Worten: einundzwanzig."""
+    number = draw_number(rng, 5)
+    return Pair(f"in words: {digits(number).en}", f"in Worten: {spelled(number).de}")
+
+
+def number_to_digits(rng: random.Random) -> Pair:
+    """in digits: twenty-one -> in Ziffern: 21."""
+    number = draw_number(rng, 5)
+    return Pair(f"in digits: {spelled(number).en}", f"in Ziffern: {digits(number).de}")
+
+
+def counted(rng: random.Random) -> Pair:
+    """the twenty-first week -> die einundzwanzigste Woche."""
+    noun, nomen, article = rng.choice(COUNTED)
+    number = rng.randint(1, 99) if rng.random() < 0.7 else draw_number(rng, 3)
+    name = ordinal(number)
+    return Pair(f"the {name.en} {noun}", f"{article} {name.de} {nomen}")
+
+
+def percentage(rng: random.Random) -> Pair:
+    """12.5% -> 12,5 %, or 12.5 percent -> 12,5 Prozent."""
+    number = round(draw_decimal(rng, 2), 1)
+    if rng.random() < 0.5:
+        return fill(("{n} percent", "{n} Prozent"), n=digits(number))
+    # Decimal, because 2.7 / 100 in binary has 2.7000000000000003 percent.
+    rate = Decimal(str(number)) / 100
+    return both(lambda lang: format_percent(rate, locale=lang, decimal_quantization=False))
+
+
+def share(rng: random.Random) -> Pair:
+    """12.5% of the people in Vienna -> 12,5 % der Menschen in Wien."""
+    frame = ("{rate} of the people in {a}", "{rate} der Menschen in {a}")
+    return fill(frame, rate=percentage(rng), a=rng.choice(cities()))
+
+
+def plain_date(rng: random.Random) -> Pair:
+    """3/5/21 -> 05.03.21, and CLDR's medium, long and full formats."""
+    return date(draw_day(rng), rng.choice(("short", "medium", "long", "full")))
+
+
+def date_in_words(rng: random.Random) -> Pair:
+    """the fifth of March, nineteen eighty-five -> der fünfte März neunzehnhundertfünfundachtzig."""
+    day = draw_day(rng)
+    month = both(lambda lang: format_date(day, "MMMM", locale=lang))
+    frame = ("the {day} of {month}, {year}", "der {day} {month} {year}")
+    return fill(frame, day=ordinal(day.day), month=month, year=year_words(day.year))
+
+
+def date_range(rng: random.Random) -> Pair:
+    """Mar 5 – 9, 2021 -> 5.–9. März 2021."""
+    first = draw_day(rng)
+    last = first + datetime.timedelta(days=rng.randint(2, 40))
+    return both(lambda lang: format_interval(first, last, skeleton="yMMMd", locale=lang))
+
+
+def quarter(rng: random.Random) -> Pair:
+    """3rd quarter 2021 -> 3. Quartal 2021."""
+    day = draw_day(rng)
+    return both(lambda lang: format_skeleton("yQQQQ", day, locale=lang))
+
+
+def long_date(rng: random.Random) -> Pair:
+    """March 5, 2021 -> 5. März 2021."""
+    return date(draw_day(rng), "long")
+
+
+def on_day(rng: random.Random) -> Pair:
+    """on Friday, March 5 -> am Freitag, dem 5. März; with the year half of the time."""
+    day = draw_day(rng)
+    year = rng.choice(("", " y"))
+    return Pair(
+        "on " + format_date(day, f"EEEE, MMMM d{year and ',' + year}", locale="en"),
+        "am " + format_date(day, f"EEEE, 'dem' d. MMMM{year}", locale="de"),
+    )
+
+
+def appointment(rng: random.Random) -> Pair:
+    """on Monday at half past three -> am Montag um halb vier."""
+    when = rng.choice((draw_clock, draw_spoken))(rng)
+    return fill(("on {day} at {time}", "am {day} um {time}"), day=draw_weekday(rng), time=when)
+
+
+def opening_hours(rng: random.Random) -> Pair:
+    """Monday to Friday from 9:30 AM to 5:00 PM -> Montag bis Freitag von 09:30 Uhr bis ..."""
+    frame = ("{a} to {b} from {x} to {y}", "{a} bis {b} von {x} bis {y}")
+    a, b = draw_weekday(rng), draw_weekday(rng)
+    return fill(frame, a=a, b=b, x=draw_clock(rng), y=draw_clock(rng))
+
+
+def time_span(rng: random.Random) -> Pair:
+    """3 weeks ago -> vor 3 Wochen, in three weeks -> in drei Wochen."""
+    number, span = draw_number(rng, 3), rng.choice(SPANS)
+    seconds = rng.choice((-1, 1)) * number * SECONDS[span]
+
+    def render(language: str) -> str:
+        return format_timedelta(
+            seconds, granularity=span, threshold=1e9, add_direction=True, locale=language
+        )
+
+    return in_words(number, both(render)) if rng.random() < 0.5 else both(render)
+
+
+def money_named(rng: random.Random) -> Pair:
+    """1,234.50 Swiss francs -> 1.234,50 Schweizer Franken, or with the number in words."""
+    number, name = draw_number(rng, 4), currency_name(rng.choice(currencies()))
+    amount = rng.choice((digits(number), spelled(number), digits(number + 0.5)))
+    return fill(("{n} {name}", "{n} {name}"), n=amount, name=name)
+
+
+def money_symbol(rng: random.Random) -> Pair:
+    """€1,234.50 -> 1.234,50 €."""
+    number, code = round(draw_decimal(rng, 4), 2), rng.choice(SYMBOLS)
+    return both(lambda lang: format_currency(number, code, locale=lang))
+
+
+def money_rounded(rng: random.Random) -> Pair:
+    """1.5 million euros -> 1,5 Millionen Euro."""
+    number = rng.randint(11, 9999) / 10 * rng.choice((10**6, 10**9))
+    amount = both(
+        lambda lang: format_compact_decimal(
+            number, format_type="long", fraction_digits=1, locale=lang
+        )
+    )
+    name = currency_name(rng.choice(currencies()))
+    return fill(("{n} {name}", "{n} {name}"), n=amount, name=name)
+
+
+def money(rng: random.Random) -> Pair:
+    """An amount of money in any of the three ways."""
+    return rng.choice((money_named, money_symbol, money_rounded))(rng)
+
+
+def exchange_rate(rng: random.Random) -> Pair:
+    """100 Swiss francs = 93.25 euros -> 100 Schweizer Franken = 93,25 Euro."""
+    a, b = (currency_name(code) for code in rng.sample(currencies(), 2))
+    rate = digits(round(draw_decimal(rng, 4), 2))
+    return fill(("100 {a} = {n} {b}", "100 {a} = {n} {b}"), a=a, b=b, n=rate)
+
+
+def quantity(rng: random.Random) -> Pair:
+    """3.5 kilometers -> 3,5 Kilometer; 3.5 km -> 3,5 km; three kilometers -> drei Kilometer."""
+    unit, form = rng.choice(UNITS), rng.randrange(3)
+    if form == 0:
+        number = draw_number(rng, 3)
+        return in_words(number, measure(number, unit))
+    return measure(round(draw_decimal(rng, 4), 2), unit, "long" if form == 1 else "short")
+
+
+def place_list(rng: random.Random) -> Pair:
+    """Austria, France, and Japan -> Österreich, Frankreich und Japan."""
+    names = rng.sample(territories(), rng.randint(1, 3))
+    style = rng.choice(("standard", "or"))
+    return both(
+        lambda lang: format_list([getattr(name, lang) for name in names], style, locale=lang)
+    )
+
+
+def journey(rng: random.Random) -> Pair:
+    """A sentence about a city: flights, trains, distances, people, meetings."""
+    a, b = rng.sample(cities(), 2)
+    year = str(draw_day(rng).year)
+    return fill(
+        rng.choice(JOURNEYS),
+        a=a,
+        b=b,
+        day=on_day(rng),
+        time=draw_clock(rng),
+        spoken=draw_spoken(rng),
+        way=measure(draw_number(rng, 4), rng.choice(("length-kilometer", "length-mile"))),
+        people=digits(draw_number(rng, 7)),
+        year=Pair(year, year),
+    )
+
+
+def trade(rng: random.Random) -> Pair:
+    """A line of a customs form, of an invoice, or of the news."""
+    return fill(
+        rng.choice(TRADE),
+        x=rng.choice(territories()),
+        mass=measure(round(draw_decimal(rng, 3), 1), rng.choice(("mass-kilogram", "mass-gram"))),
+        money=money(rng),
+        date=long_date(rng),
+        n=Pair(*[str(rng.randrange(10000))] * 2),
+        rate=percentage(rng),
+    )
+
+
+# How often each kind of phrase is drawn, relative to the others.
+WEIGHTS: dict[Maker, int] = {
+    number_words: 6,
+    number_to_words: 6,
+    number_to_digits: 6,
+    counted: 5,
+    percentage: 3,
+    share: 3,
+    plain_date: 10,
+    date_in_words: 7,
+    date_range: 5,
+    quarter: 1,
+    on_day: 5,
+    appointment: 4,
+    opening_hours: 4,
+    time_span: 6,
+    money: 12,
+    exchange_rate: 4,
+    quantity: 12,
+    place_list: 10,
+    journey: 20,
+    trade: 14,
+}
+
+
+def draw_pair(rng: random.Random) -> Pair:
+    """A phrase of a random kind."""
+    return rng.choices(list(WEIGHTS), weights=list(WEIGHTS.values()))[0](rng)

@@ -1,0 +1,239 @@
+"""Scores the demo's two models and shows them side by side.
+
+    python report.py versions           the packages that results depend on, as NAME=VERSION lines
+    python report.py table --run DIR    the table, also written to DIR/report.txt; status 1 if the
+                                        tree's leaf has learned less than it should
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.metadata
+import os
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sacrebleu.metrics import BLEU
+
+MODELS = ("plain", "tree")
+PACKAGES = ("tsa_fairseq", "fairseq", "torch", "sentencepiece", "sacrebleu", "babel", "num2words")
+# The demo's promise. A plain model of this size and training is well above it.
+LEAST_BLEU = 60.0
+# With --quick there is no promise but that the leaf learned to translate. Numbers and some names
+# are the same in both languages, so repeating the source scores already; a model that learned only
+# what German looks like scores less than that. Three times the score of repeating it is out of
+# reach for either.
+LEAST_TIMES_COPY = 3.0
+
+
+class DemoError(Exception):
+    """Something the user can mend; shown as one line."""
+
+
+@dataclass(frozen=True)
+class Result:
+    """One trained model and what it made of the test set."""
+
+    name: str
+    bleu: float
+    signature: str
+    exact: float  # share of the test set that equals its reference, from 0 to 1
+    parameters: int  # in the checkpoint
+    inference_parameters: int  # of the model that translates
+    seconds: float  # of training, over all interruptions
+    checkpoint: Path
+    translations: list[str]
+
+
+def versions() -> dict[str, str]:
+    """The installed versions of what results depend on."""
+    found = {}
+    for package in PACKAGES:
+        # fairseq's main branch is distributed under another name, with the same module.
+        for name in (package, f"{package}-fixed"):
+            try:
+                found[package] = importlib.metadata.version(name)
+                break
+            except importlib.metadata.PackageNotFoundError:
+                continue
+        else:
+            raise DemoError(f"{package} is not installed")
+    return found
+
+
+def read_lines(path: Path) -> list[str]:
+    """The lines of a text file, without their ends."""
+    # Not splitlines(): a translation may contain what Unicode regards as the end of a line.
+    return path.read_text(encoding="utf-8").split("\n")[:-1]
+
+
+def read_translations(path: Path, number: int) -> list[str]:
+    """The detokenised hypotheses in fairseq-generate's output, in the order of the test set."""
+    found: dict[int, str] = {}
+    for line in read_lines(path):
+        if line.startswith("D-"):
+            name, _, text = line.split("\t", 2)
+            found[int(name[2:])] = text
+    if sorted(found) != list(range(number)):
+        raise DemoError(f"{path}: has translations of {len(found)} sentences; expected {number}")
+    return [found[index] for index in range(number)]
+
+
+def corpus_bleu(translations: Sequence[str], references: Sequence[str]) -> tuple[float, str]:
+    """sacreBLEU of detokenised text, and its signature."""
+    metric = BLEU()
+    score = metric.corpus_score(translations, [references]).score
+    return score, str(metric.get_signature())
+
+
+def exact_share(translations: Sequence[str], references: Sequence[str]) -> float:
+    """The share of translations that equal their references."""
+    return sum(map(str.__eq__, translations, references)) / len(references)
+
+
+def count_parameters(state: dict[str, Any], names: set[str] | None = None) -> int:
+    """Numbers in a state dict's parameters, those in `names` only if given; shared ones once."""
+    sizes = {}
+    for name, tensor in state.items():
+        is_buffer = name.endswith((".version", "._float_tensor"))
+        if not is_buffer and (names is None or name in names):
+            sizes[tensor.data_ptr()] = tensor.numel()
+    return sum(sizes.values())
+
+
+def read_results(run: Path) -> list[Result]:
+    """Both models' results; the leaf that translates has the plain model's parameter names."""
+    from tsa_fairseq.checkpoint import read_checkpoint
+
+    references = read_lines(run / "data" / "test.de")
+    plain = read_checkpoint(str(run / "plain" / "checkpoint_best.pt"), "--run")["model"]
+    results = []
+    for name in MODELS:
+        folder = run / name
+        translations = read_translations(folder / "generate.txt", len(references))
+        bleu, signature = corpus_bleu(translations, references)
+        best = folder / "checkpoint_best.pt"
+        state = read_checkpoint(str(best), "--run")["model"]
+        last = read_checkpoint(str(folder / "checkpoint_last.pt"), "--run")
+        results.append(
+            Result(
+                name=name,
+                bleu=bleu,
+                signature=signature,
+                exact=exact_share(translations, references),
+                parameters=count_parameters(state),
+                inference_parameters=count_parameters(state, set(plain)),
+                seconds=last["extra_state"]["previous_training_time"],
+                checkpoint=best,
+                translations=translations,
+            )
+        )
+    return results
+
+
+def duration(seconds: float) -> str:
+    """83.4 -> 1 min 23 s."""
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest:02d} s" if minutes else f"{rest} s"
+
+
+def table(results: Sequence[Result]) -> list[str]:
+    """The models side by side."""
+    rows = [
+        ("", [result.name + (", leaf 0" if result.name == "tree" else "") for result in results]),
+        ("BLEU", [f"{result.bleu:.1f}" for result in results]),
+        ("translated exactly", [f"{result.exact:.1%}" for result in results]),
+        ("parameters, training", [f"{result.parameters:,}" for result in results]),
+        ("parameters, inference", [f"{result.inference_parameters:,}" for result in results]),
+        ("training time", [duration(result.seconds) for result in results]),
+    ]
+    return [f"{name:<22}" + "".join(f"{cell:>16}" for cell in cells) for name, cells in rows]
+
+
+def pick_examples(results: Sequence[Result], number: int = 3) -> list[int]:
+    """The first sentences, then the first others on which the models differ."""
+    size = len(results[0].translations)
+    first = list(range(min(number, size)))
+    differing = [
+        index
+        for index in range(len(first), size)
+        if len({result.translations[index] for result in results}) > 1
+    ]
+    return first + differing[:number]
+
+
+def examples(results: Sequence[Result], sources: Sequence[str], references: Sequence[str]) -> str:
+    """A few sentences with their translations, in blocks."""
+    blocks = []
+    for index in pick_examples(results):
+        lines = [("source", sources[index]), ("reference", references[index])]
+        lines += [(result.name, result.translations[index]) for result in results]
+        blocks.append("\n".join(f"{name:<10} {text}" for name, text in lines))
+    return "\n\n".join(blocks)
+
+
+def required_bleu(quick: bool, copy_bleu: float) -> float:
+    """What the tree's leaf has to score; see LEAST_BLEU and LEAST_TIMES_COPY."""
+    return LEAST_TIMES_COPY * copy_bleu if quick else LEAST_BLEU
+
+
+def report(run: Path, settings: dict[str, str]) -> tuple[str, str | None]:
+    """The whole report of a finished run, and what is wrong with its result, if anything."""
+    sources, references = (read_lines(run / "data" / f"test.{side}") for side in ("en", "de"))
+    results = read_results(run)
+    copy_bleu, _ = corpus_bleu(sources, references)
+    wanted = required_bleu(settings["quick"] == "yes", copy_bleu)
+    leaf = results[-1]
+    complaint = None
+    if leaf.bleu < wanted:
+        complaint = f"the tree's leaf reaches {leaf.bleu:.1f} BLEU; expected {wanted:.1f} or more"
+    text = "\n".join(
+        [
+            *table(results),
+            "",
+            f"sacreBLEU {leaf.signature}; {len(references)} sentences;"
+            f" repeating the source scores {copy_bleu:.1f}",
+            *(f"{result.name} checkpoint: {result.checkpoint}" for result in results),
+            " ".join(f"{name}={value}" for name, value in settings.items()),
+            "",
+            examples(results, sources, references),
+        ]
+    )
+    return text, complaint
+
+
+def show_report(run: Path) -> int:
+    """Prints and writes the report; the exit status."""
+    settings = dict(line.split("=", 1) for line in read_lines(run / "run.txt"))
+    text, complaint = report(run, settings)
+    partial = run / "report.txt.partial"
+    partial.write_text(text + "\n", encoding="utf-8")
+    os.replace(partial, run / "report.txt")
+    print(text)
+    if complaint is not None:
+        raise DemoError(complaint)
+    return 0
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command; its exit status."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    commands = parser.add_subparsers(dest="command", required=True)
+    commands.add_parser("versions")
+    commands.add_parser("table").add_argument("--run", type=Path, required=True)
+    options = parser.parse_args(arguments)
+    try:
+        if options.command == "table":
+            return show_report(options.run)
+        print("\n".join(f"{name}={version}" for name, version in versions().items()))
+        return 0
+    except (DemoError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

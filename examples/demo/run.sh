@@ -1,0 +1,242 @@
+#!/usr/bin/env bash
+# From nothing to two translation models: makes English-German data, trains a plain Transformer and a
+# tree for the same number of updates, translates the test set with both, and shows a table.
+set -euo pipefail
+HERE=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+ROOT=$(cd "$HERE/../.." && pwd)
+source "$ROOT/examples/lib.sh"
+
+usage() {
+    cat <<'END'
+usage: run.sh [--quick] [--out DIR] [--seed N] [--updates N]
+
+  --quick      a small corpus, small models and few updates: shows in two minutes that all works
+  --out DIR    where everything goes (default: runs/demo in the clone, runs/demo-quick with --quick)
+  --seed N     of the data and of the training (default: 1)
+  --updates N  of each of the two models (default: 600; 150 with --quick)
+
+Sets up .venv with scripts/setup.sh first, unless the tools are on PATH already. Needs no network
+after that. An interrupted run goes on where it stopped when the same command is given again.
+END
+}
+
+# ---- before anything is written -------------------------------------------------------------------
+
+parse_flags() {
+    QUICK=no OUT='' SEED=1 UPDATES=''
+    while [ $# -gt 0 ]; do
+        case "$1" in
+            --out | --seed | --updates) flag_value "$1" "$@" ;;
+        esac
+        case "$1" in
+            --quick) QUICK=yes && shift && continue ;;
+            --out) OUT=$2 ;;
+            --seed) SEED=$2 ;;
+            --updates) UPDATES=$2 ;;
+            -h | --help) usage && exit ;;
+            *) die "unknown argument '$1'; expected --quick, --out, --seed or --updates (see run.sh --help)" ;;
+        esac
+        shift 2
+    done
+    whole_number --seed "$SEED" 0
+    [ -z "$UPDATES" ] || whole_number --updates "$UPDATES" 1
+}
+
+# Sizes: the whole run takes less than 10 minutes on 2 cores, the quick one less than 2.
+choose_sizes() {
+    if [ "$QUICK" = yes ]; then
+        : "${OUT:=$ROOT/runs/demo-quick}" "${UPDATES:=150}"
+        CORPUS=(--train 4000 --valid 200 --test 200) PIECES=700
+        MODEL=(--encoder-layers 3 --encoder-embed-dim 64 --encoder-ffn-embed-dim 128
+            --encoder-attention-heads 2 --decoder-layers 3 --decoder-embed-dim 64
+            --decoder-ffn-embed-dim 128 --decoder-attention-heads 2)
+        RATE=(--lr 0.005 --warmup-updates 50) SAVE_EVERY=50
+    else
+        : "${OUT:=$ROOT/runs/demo}" "${UPDATES:=600}"
+        CORPUS=(--train 20000 --valid 500 --test 1000) PIECES=1500
+        MODEL=(--encoder-layers 3 --encoder-embed-dim 128 --encoder-ffn-embed-dim 256
+            --encoder-attention-heads 4 --decoder-layers 3 --decoder-embed-dim 128
+            --decoder-ffn-embed-dim 256 --decoder-attention-heads 4)
+        RATE=(--lr 0.003 --warmup-updates 200) SAVE_EVERY=100
+    fi
+    # The same for both models.
+    TRAINING=(--share-all-embeddings --dropout 0.1 --label-smoothing 0.1
+        --max-source-positions 256 --max-target-positions 256
+        --optimizer adam --adam-betas '(0.9, 0.98)' --clip-norm 1.0
+        --lr-scheduler inverse_sqrt "${RATE[@]}" --max-tokens 2000)
+    PLAIN=(--arch transformer --criterion label_smoothed_cross_entropy)
+    TREE=(--arch tsa_transformer --tree 1,2,4
+        --criterion tsa_online_kd --kd-objective tsa --kd-alpha 0.5)
+}
+
+# The folder may be new, empty, or one of this script.
+check_out() {
+    case "$OUT" in
+        /*) ;;
+        *) OUT=$PWD/$OUT ;;
+    esac
+    [ ! -e "$OUT" ] || [ -d "$OUT" ] || die "--out: '$OUT' is a file; expected a folder"
+    [ -f "$OUT/run.txt" ] || [ -z "$(ls -A "$OUT" 2>/dev/null)" ] ||
+        die "--out: '$OUT' holds something else than a run of the demo; choose a new folder"
+}
+
+has_tools() {
+    local tool
+    for tool in python3 tsa-fairseq fairseq-preprocess fairseq-train fairseq-generate; do
+        command -v "$tool" >/dev/null || return 1
+    done
+    python3 -c 'import babel, num2words, sacrebleu, sentencepiece' 2>/dev/null
+}
+
+environment() {
+    if has_tools; then
+        say "using the environment of $(command -v fairseq-train)"
+        PLUGIN=$(tsa-fairseq path) || die "'tsa-fairseq path' failed: run it to see why"
+    else
+        bash "$ROOT/scripts/setup.sh"
+        use_environment "$ROOT"
+    fi
+    # More threads than that do not pay for models this small. Without "passive" OpenMP's threads burn
+    # their time waiting for each other as soon as another program wants a core: several times slower.
+    export OMP_NUM_THREADS=${OMP_NUM_THREADS:-2} OMP_WAIT_POLICY=${OMP_WAIT_POLICY:-passive}
+}
+
+# ---- one folder, one run --------------------------------------------------------------------------
+
+# What a run that goes on must have in common with the one that was interrupted.
+settings() {
+    printf '%s\n' "quick=$QUICK" "seed=$SEED" "updates=$UPDATES"
+    printf 'recipe=%s\n' "$({
+        cat "$HERE"/{words,phrases,make_data,segment}.py
+        echo "${CORPUS[*]} $PIECES ${MODEL[*]} ${TRAINING[*]} ${PLAIN[*]} ${TREE[*]} $SAVE_EVERY"
+    } | cksum | tr ' ' '-')"
+    python3 "$HERE/report.py" versions
+}
+
+open_out() {
+    local wanted had
+    wanted=$(settings) || die "the versions of the tools cannot be read (see above)"
+    mkdir -p "$OUT" 2>/dev/null || die "--out: cannot create '$OUT'"
+    if command -v flock >/dev/null; then
+        exec 9<"$OUT"
+        flock -n 9 || die "--out: another run is at work in '$OUT'"
+    fi
+    if [ -f "$OUT/run.txt" ]; then
+        had=$(cat "$OUT/run.txt")
+        [ "$wanted" = "$had" ] ||
+            die "--out: '$OUT' was made with$(differences "$had" "$wanted"); remove it or choose another folder"
+        say "going on with the run in $OUT"
+    else
+        printf '%s\n' "$wanted" >"$OUT/run.txt.partial"
+        mv "$OUT/run.txt.partial" "$OUT/run.txt"
+    fi
+}
+
+# differences HAD WANTED: the settings that differ, as " seed=1, not seed=2".
+differences() {
+    paste -d '|' <(printf '%s\n' "$1") <(printf '%s\n' "$2") |
+        awk -F '|' '$1 != $2 { printf "%s %s, not %s", sep, $1, $2; sep = ";" }'
+}
+
+# ---- the stages -----------------------------------------------------------------------------------
+
+# folder NAME WHAT COMMAND...: COMMAND makes $OUT/NAME, which appears under that name when it is whole.
+# COMMAND gets the folder to fill as its last argument.
+folder() {
+    local name=$1 what=$2
+    shift 2
+    [ ! -d "$OUT/$name" ] || return 0
+    say "$what"
+    rm -rf "$OUT/$name.partial"
+    mkdir "$OUT/$name.partial"
+    "$@" "$OUT/$name.partial" >"$OUT/$name.log" 2>&1 ||
+        die "failed: $(tail -n 1 "$OUT/$name.log"); the log is $OUT/$name.log"
+    mv "$OUT/$name.partial" "$OUT/$name"
+}
+
+make_data() {
+    python3 "$HERE/make_data.py" "${CORPUS[@]}" --seed "$SEED" --out "$1"
+}
+
+segment() {
+    python3 "$HERE/segment.py" --data "$OUT/data" --vocabulary "$PIECES" --out "$1"
+}
+
+preprocess() {
+    fairseq-preprocess --source-lang en --target-lang de --joined-dictionary --workers 1 \
+        --trainpref "$OUT/pieces/train" --validpref "$OUT/pieces/valid" --testpref "$OUT/pieces/test" \
+        --destdir "$1"
+}
+
+# fairseq writes a checkpoint under a temporary name first, but copies it to checkpoint_last.pt in
+# place. Interrupted in between, the copy is broken (a zip file without its end), its original not.
+mend_last_checkpoint() {
+    local last=$1/checkpoint_last.pt newest
+    if [ ! -f "$last" ] || python3 -m zipfile -l "$last" >/dev/null 2>&1; then return; fi
+    rm "$last"
+    newest=$(cd "$1" && find . -name 'checkpoint_*_*.pt' | sort -t _ -k 3 -n | tail -n 1)
+    [ -z "$newest" ] || mv "$1/$newest" "$last"
+}
+
+# The lines of fairseq's log that tell how far training is, shortened.
+show_progress() {
+    local line
+    while IFS= read -r line; do
+        if [[ $line =~ train_inner.*nll_loss=([0-9.]+),\ ppl=([0-9.]+),\ wps=([0-9]+).*num_updates=([0-9]+) ]]; then
+            printf '    update %4d of %d  nll %6.3f  ppl %7.2f  %5d words/s\n' \
+                "${BASH_REMATCH[4]}" "$UPDATES" "${BASH_REMATCH[1]}" "${BASH_REMATCH[2]}" "${BASH_REMATCH[3]}"
+        elif [[ $line =~ valid\ on.*nll_loss\ ([0-9.]+)\ .*ppl\ ([0-9.]+)\ .*num_updates\ ([0-9]+) ]]; then
+            printf '    update %4d of %d  nll %6.3f  ppl %7.2f  on validation data\n' \
+                "${BASH_REMATCH[3]}" "$UPDATES" "${BASH_REMATCH[1]}" "${BASH_REMATCH[2]}"
+        fi
+    done
+}
+
+# train NAME FLAG...: into $OUT/NAME.
+train() {
+    local name=$1 dir=$OUT/$1
+    shift
+    if [ -f "$dir/trained" ]; then return; fi
+    say "training the $name model for $UPDATES updates; full log in $dir/train.log"
+    mkdir -p "$dir"
+    mend_last_checkpoint "$dir"
+    fairseq-train "$OUT/bin" --user-dir "$PLUGIN" --cpu "${MODEL[@]}" "${TRAINING[@]}" "$@" \
+        --max-update "$UPDATES" --seed "$SEED" --num-workers 0 --save-dir "$dir" \
+        --save-interval-updates "$SAVE_EVERY" --keep-interval-updates 1 --no-epoch-checkpoints \
+        --validate-interval 1000000 --save-interval 1000000 --best-checkpoint-metric nll_loss \
+        --log-format simple --log-interval 50 2>&1 | tee -a "$dir/train.log" | show_progress ||
+        die "training stopped: $(tail -n 1 "$dir/train.log"); the log is $dir/train.log"
+    touch "$dir/trained"
+}
+
+# translate NAME: the test set by $OUT/NAME's best checkpoint; fairseq's whole output is kept.
+translate() {
+    local dir=$OUT/$1
+    if [ -f "$dir/generate.txt" ]; then return; fi
+    say "translating with the $1 model"
+    fairseq-generate "$OUT/bin" --user-dir "$PLUGIN" --cpu --path "$dir/checkpoint_best.pt" \
+        --gen-subset test --beam 5 --max-tokens 4000 --remove-bpe sentencepiece \
+        --scoring sacrebleu >"$dir/generate.partial" 2>"$dir/generate.log" ||
+        die "translation failed: $(tail -n 1 "$dir/generate.log"); the log is $dir/generate.log"
+    mv "$dir/generate.partial" "$dir/generate.txt"
+}
+
+main() {
+    parse_flags "$@"
+    choose_sizes
+    check_out
+    environment
+    open_out
+    trap 'echo; say "interrupted; the same command goes on from here"; exit 130' INT
+    folder data "making English-German pairs (CLDR, num2words)" make_data
+    folder pieces "learning $PIECES pieces (sentencepiece)" segment
+    folder bin "fairseq-preprocess" preprocess
+    train plain "${PLAIN[@]}"
+    train tree "${TREE[@]}"
+    translate plain
+    translate tree
+    say "results, also in $OUT/report.txt"
+    python3 "$HERE/report.py" table --run "$OUT"
+}
+
+main "$@"

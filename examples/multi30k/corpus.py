@@ -1,0 +1,148 @@
+"""Put one language pair of Multi30k into a directory as plain text, held to its checksums.
+
+Called by prepare.sh. For each part and language it writes `INTO/PART.LANGUAGE`, e.g. `train.en`.
+"""
+
+import argparse
+import gzip
+import hashlib
+import http.client
+import sys
+import urllib.request
+import zlib
+from pathlib import Path
+
+PARTS = ("train", "val", "test_2016_flickr")
+COMMIT = "a3d2e0d26b56f3846f66a952536ffed4e401d05a"
+TASK_1 = f"https://raw.githubusercontent.com/multi30k/dataset/{COMMIT}/data/task1"
+# Where the repository keeps each protocol's files, and how it names them.
+FOLDERS = {"tokenised": "tok", "raw": "raw"}
+NAMES = {"tokenised": "{part}.lc.norm.tok.{language}", "raw": "{part}.{language}.gz"}
+
+
+class CorpusError(Exception):
+    """A file is missing or not what it should be; the message is one line for the user."""
+
+
+def read_sums(path: Path) -> dict[str, str]:
+    """The sha256 of each file name, from a file in the format of `sha256sum`."""
+    sums = {}
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError):
+        raise CorpusError(f"--sums: {path} cannot be read") from None
+    for number, line in enumerate(lines, start=1):
+        fields = line.split()
+        if len(fields) != 2 or len(fields[0]) != 64:
+            raise CorpusError(
+                f"--sums: {path}, line {number}: expected 'SHA256  NAME'; got '{line}'"
+            )
+        sums[fields[1]] = fields[0]
+    return sums
+
+
+def find(directory: Path, folder: str, name: str) -> Path:
+    """A file of a copy at hand: a directory of files, or a clone of the dataset's repository."""
+    for place in (directory, directory / folder, directory / "data" / "task1" / folder):
+        if (place / name).is_file():
+            return place / name
+    raise CorpusError(f"--from: {directory} has no {name}")
+
+
+def read_copy(path: Path) -> bytes:
+    """The bytes of a file of a copy at hand."""
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise CorpusError(f"--from: {path} cannot be read: {error.strerror}") from None
+
+
+def download(url: str) -> bytes:
+    """The bytes behind a public address."""
+    print(f"==> downloading {url}", flush=True)
+    try:
+        with urllib.request.urlopen(url, timeout=60) as response:
+            return bytes(response.read())
+    except (
+        OSError,
+        http.client.HTTPException,
+    ) as error:  # a bad status, no network, a connection lost midway
+        reason = str(error).removeprefix("<urlopen error ").removesuffix(">")
+        raise CorpusError(
+            f"cannot download {url}: {reason}; with a copy at hand, use --from"
+        ) from None
+
+
+def check(origin: str, content: bytes, expected: str | None) -> None:
+    """Hold a file to its checksum; one whose sum is not known is let through, and said to be."""
+    if expected is None:
+        print(f"==> {origin}: no checksum is known, taken as it is", flush=True)
+        return
+    found = hashlib.sha256(content).hexdigest()
+    if found != expected:
+        raise CorpusError(f"{origin}: wrong checksum: found {found}, expected {expected}")
+
+
+def plain_text(origin: str, content: bytes) -> bytes:
+    """The text of a file, unpacked if need be, as UTF-8 whose every line has an end."""
+    if origin.endswith(".gz"):
+        try:
+            content = gzip.decompress(content)
+        except (OSError, EOFError, zlib.error):
+            raise CorpusError(f"{origin}: not a gzip file, or one cut short") from None
+    try:
+        content.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise CorpusError(f"{origin}: not UTF-8 at byte {error.start}") from None
+    if not content.endswith(b"\n"):
+        raise CorpusError(f"{origin}: empty, or its last line is cut short")
+    return content
+
+
+def obtain(args: argparse.Namespace, sums: dict[str, str], part: str, language: str) -> int:
+    """Write one file of the corpus; returns its number of lines."""
+    folder = FOLDERS[args.protocol]
+    name = NAMES[args.protocol].format(part=part, language=language)
+    if args.copy is None:
+        origin = f"{TASK_1}/{folder}/{name}"
+        content = download(origin)
+    else:
+        path = find(args.copy, folder, name)
+        origin, content = str(path), read_copy(path)
+    check(origin, content, sums.get(name))
+    text = plain_text(origin, content)
+    (args.into / f"{part}.{language}").write_bytes(text)
+    return text.count(b"\n")
+
+
+def prepare(args: argparse.Namespace) -> None:
+    """Write all parts of both languages, which must be parallel line by line."""
+    sums = read_sums(args.sums)
+    for part in PARTS:
+        lines = [obtain(args, sums, part, language) for language in args.languages]
+        if lines[0] != lines[1]:
+            sides = " and ".join(
+                f"{n} lines of {language}"
+                for n, language in zip(lines, args.languages, strict=True)
+            )
+            raise CorpusError(f"{part}: {sides}; the two sides must be parallel")
+        print(f"==> {part}: {lines[0]:,} pairs", flush=True)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--protocol", required=True, choices=sorted(NAMES))
+    parser.add_argument("--languages", required=True, nargs=2)
+    parser.add_argument("--into", required=True, type=Path)
+    parser.add_argument(
+        "--from", dest="copy", type=Path, help="a copy at hand instead of the download"
+    )
+    parser.add_argument("--sums", type=Path, default=Path(__file__).with_name("SHA256SUMS"))
+    try:
+        prepare(parser.parse_args())
+    except CorpusError as error:
+        sys.exit(f"error: {error}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,123 @@
+#!/usr/bin/env bash
+# Translate a part of prepared Multi30k data with a trained model and score it with BLEU.
+set -euo pipefail
+HERE=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+ROOT=$(cd "$HERE/../.." && pwd)
+source "$ROOT/examples/lib.sh"
+COMMAND="evaluate.sh $*"
+
+usage() {
+    cat <<'END'
+usage: evaluate.sh --data DIR --model DIR [flags]
+
+  --data DIR         what prepare.sh made
+  --model DIR        what train.sh made (its --save)
+  --checkpoint NAME  a file of the model's directory; default checkpoint_best.pt
+  --subset NAME      test (default: test_2016_flickr) or valid
+  --beam N           default 5
+  --lenpen X         length penalty, default 1
+  --out DIR          default: evaluation/CHECKPOINT-SUBSET-beamN-lenpenX in the model's directory
+  --cpu              do not use the GPU
+  --force            replace a finished evaluation
+END
+}
+
+parse_flags() {
+    DATA='' MODEL='' CHECKPOINT=checkpoint_best.pt SUBSET=test BEAM=5 LENPEN=1 OUT='' EXTRA=() FORCE=no
+    while [ $# -gt 0 ]; do
+        case "$1" in
+            --data | --model | --checkpoint | --subset | --beam | --lenpen | --out) flag_value "$1" "$@" ;;
+        esac
+        case "$1" in
+            --data) DATA=$2 ;;
+            --model) MODEL=$2 ;;
+            --checkpoint) CHECKPOINT=$2 ;;
+            --subset) SUBSET=$2 ;;
+            --beam) BEAM=$2 ;;
+            --lenpen) LENPEN=$2 ;;
+            --out) OUT=$2 ;;
+            --cpu) EXTRA+=(--cpu) && shift && continue ;;
+            --force) FORCE=yes && shift && continue ;;
+            -h | --help) usage && exit ;;
+            *) die "unknown argument '$1'; see evaluate.sh --help" ;;
+        esac
+        shift 2
+    done
+}
+
+check_flags() {
+    [ -n "$DATA" ] || die "--data: missing; give the directory that prepare.sh made"
+    [ -f "$DATA/preparation.txt" ] || die "--data: $DATA is no finished preparation; run prepare.sh --out $DATA first"
+    [ -n "$MODEL" ] || die "--model: missing; give the directory that train.sh made"
+    [ -d "$MODEL" ] || die "--model: no such directory: $MODEL"
+    one_of --subset "$SUBSET" test valid
+    whole_number --beam "$BEAM" 1
+    [[ "$LENPEN" =~ ^[0-9]+(\.[0-9]+)?$ ]] || die "--lenpen: got '$LENPEN'; expected a number, 0 or more"
+    [ -f "$MODEL/$CHECKPOINT" ] || die "--checkpoint: $MODEL has no $CHECKPOINT"
+    OUT=$(absolute "${OUT:-$MODEL/evaluation/${CHECKPOINT%.pt}-$SUBSET-beam$BEAM-lenpen$LENPEN}")
+}
+
+# A finished evaluation has a score.json; nothing else is ever replaced.
+check_output() {
+    [ -e "$OUT" ] || return 0
+    [ -f "$OUT/score.json" ] || die "--out: $OUT exists and is no evaluation of this script; choose another directory"
+    [ "$FORCE" = yes ] || die "--out: $OUT holds an evaluation; choose another directory, or give --force to replace it"
+}
+
+# What the protocol means here: how subwords are joined, how BLEU splits words.
+read_preparation() {
+    SOURCE=$(recorded "$DATA/preparation.txt" source)
+    TARGET=$(recorded "$DATA/preparation.txt" target)
+    case "$(recorded "$DATA/preparation.txt" protocol)" in
+        tokenised) JOIN='@@ ' TOKENIZE=none ;;
+        raw) JOIN=sentencepiece TOKENIZE=13a ;;
+    esac
+    case "$SUBSET" in
+        test) REFERENCE=$DATA/corpus/test_2016_flickr.$TARGET ;;
+        valid) REFERENCE=$DATA/corpus/val.$TARGET ;;
+    esac
+}
+
+# The evaluation is made in a temporary directory beside OUT and renamed at the end.
+make_work_directory() {
+    mkdir -p "$(dirname "$OUT")" 2>/dev/null && WORK=$(mktemp -d "$OUT.partial.XXXXXX" 2>/dev/null) ||
+        die "--out: cannot write to $(dirname "$OUT")"
+    trap 'rm -rf "$WORK"' EXIT
+    NEW=$WORK/new
+    mkdir "$NEW"
+}
+
+translate() {
+    fairseq-generate "$DATA/data-bin" --task translation --source-lang "$SOURCE" --target-lang "$TARGET" \
+        --user-dir "$PLUGIN" --path "$MODEL/$CHECKPOINT" --gen-subset "$SUBSET" \
+        --beam "$BEAM" --lenpen "$LENPEN" --batch-size 128 --remove-bpe="$JOIN" ${EXTRA[@]+"${EXTRA[@]}"} \
+        >"$NEW/generate.log" 2>&1 || { cat "$NEW/generate.log" >&2 && die "fairseq-generate failed; its output stands above"; }
+}
+
+score() {
+    python3 "$HERE/score.py" --generated "$NEW/generate.log" --reference "$REFERENCE" --tokenize "$TOKENIZE" \
+        --hypotheses "$NEW/hypotheses.$TARGET" --report "$NEW/score.json" \
+        --note checkpoint "$MODEL/$CHECKPOINT" --note command "$COMMAND" --note subset "$SUBSET"
+}
+
+finish() {
+    [ ! -e "$OUT" ] || mv "$OUT" "$WORK/old"
+    mv "$NEW" "$OUT"
+}
+
+main() {
+    parse_flags "$@"
+    check_flags
+    check_output
+    read_preparation
+    use_environment "$ROOT"
+    make_work_directory
+    say "translating the $SUBSET set with $MODEL/$CHECKPOINT, beam $BEAM, length penalty $LENPEN"
+    translate
+    SCORE=$(score)
+    finish
+    say "hypotheses, score.json and generate.log in $OUT"
+    printf '%s\n' "$SCORE"
+}
+
+main "$@"

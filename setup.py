@@ -1,0 +1,49 @@
+"""Packaging of tsa_fairseq. The configuration of the tools is in pyproject.toml."""
+
+import re
+from pathlib import Path
+
+from setuptools import setup
+
+ROOT = Path(__file__).parent
+
+
+def version() -> str:
+    """The version, read as text: importing the package would need torch and fairseq."""
+    text = (ROOT / "tsa_fairseq" / "version.py").read_text(encoding="utf-8")
+    found = re.search(r'^__version__ = "([^"]+)"$', text, re.MULTILINE)
+    if found is None:
+        raise SystemExit('tsa_fairseq/version.py: has no line __version__ = "X.Y.Z"')
+    return found.group(1)
+
+
+DEMO = ["Babel", "num2words"]
+MULTI30K = ["subword-nmt"]
+
+setup(
+    name="tsa_fairseq",
+    version=version(),
+    description="Tree-structured auxiliary online knowledge distillation for fairseq's Transformer",
+    long_description=(ROOT / "README.md").read_text(encoding="utf-8"),
+    long_description_content_type="text/markdown",
+    license="MIT",
+    license_files=["LICENSE"],
+    packages=["tsa_fairseq", "tsa_fairseq.objectives"],
+    package_data={"tsa_fairseq": ["py.typed"]},
+    python_requires=">=3.10",
+    install_requires=["torch>=2.0", "sacrebleu", "sentencepiece", "numpy"],
+    extras_require={
+        # An extra, not a requirement: fairseq 0.12.2 and a fairseq from source have the same
+        # module name, and pip would put this one's files over theirs.
+        "fairseq": ["fairseq-fixed==0.12.3.1"],
+        "demo": DEMO,
+        "multi30k": MULTI30K,
+        "dev": ["pytest", "ruff", "mypy", "tensorboardX", *DEMO, *MULTI30K],
+    },
+    entry_points={"console_scripts": ["tsa-fairseq = tsa_fairseq.cli:main"]},
+    classifiers=[
+        "Intended Audience :: Science/Research",
+        "Programming Language :: Python :: 3",
+        "Topic :: Scientific/Engineering :: Artificial Intelligence",
+    ],
+)

@@ -1,0 +1,55 @@
+"""A tiny translation task, trees over it, and batches with padding."""
+
+import argparse
+import os
+from types import SimpleNamespace
+
+os.environ.setdefault(
+    "OMP_NUM_THREADS", "1"
+)  # tiny tensors: more threads only get in each other's way
+
+import pytest
+import torch
+from fairseq.models import ARCH_CONFIG_REGISTRY, ARCH_MODEL_REGISTRY
+from helpers import TINY, TinyTask, make_batch
+
+import tsa_fairseq  # noqa: F401 - registers the architectures
+
+
+@pytest.fixture
+def task():
+    return TinyTask()
+
+
+@pytest.fixture
+def build(task):
+    """build(arch, seed=0, **flags): a model with tiny dimensions, drawn from the seed."""
+
+    def build_model(arch="tsa_transformer", seed=0, **flags):
+        args = argparse.Namespace(**{**TINY, **flags})
+        ARCH_CONFIG_REGISTRY[arch](args)
+        torch.manual_seed(seed)
+        return ARCH_MODEL_REGISTRY[arch].build_model(args, task)
+
+    return build_model
+
+
+@pytest.fixture
+def batch(task):
+    return make_batch(task)
+
+
+@pytest.fixture
+def criterion(task):
+    """criterion(**flags): tsa_online_kd."""
+    from tsa_fairseq.criterion import TSAOnlineKDCriterion
+
+    return lambda **flags: TSAOnlineKDCriterion(
+        task, **{"sentence_avg": False, "label_smoothing": 0.1, **flags}
+    )
+
+
+@pytest.fixture
+def inference_config():
+    """What fairseq-generate hands to prepare_for_inference_."""
+    return SimpleNamespace(generation=SimpleNamespace(beam=5))

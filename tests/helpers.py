@@ -1,0 +1,59 @@
+"""What several tests need, beside the fixtures."""
+
+import re
+
+import torch
+from fairseq.data import Dictionary
+
+
+def exactly(message):
+    """A pattern for ``pytest.raises(match=...)`` that only the whole message matches."""
+    return f"^{re.escape(message)}$"
+
+
+class TinyTask:
+    """As much of fairseq's translation task as models and criterions ask for."""
+
+    def __init__(self, words=40):
+        self.source_dictionary = self.target_dictionary = Dictionary()
+        for word in range(words - len(self.target_dictionary)):
+            self.target_dictionary.add_symbol(f"w{word}")
+
+
+TINY = dict(
+    encoder_layers=2,
+    decoder_layers=3,
+    encoder_embed_dim=16,
+    encoder_ffn_embed_dim=24,
+    encoder_attention_heads=2,
+    decoder_embed_dim=16,
+    decoder_ffn_embed_dim=24,
+    decoder_attention_heads=2,
+    dropout=0.0,
+)
+
+
+def make_batch(task, lengths=(7, 4, 5), seed=0):
+    """A batch of random sentences, sources padded left and targets right as fairseq does."""
+    pad, eos = task.target_dictionary.pad(), task.target_dictionary.eos()
+    generator = torch.Generator().manual_seed(seed)
+    width = max(lengths)
+    source = torch.full((len(lengths), width), pad)
+    target, shifted = source.clone(), source.clone()
+    for row, length in enumerate(lengths):
+        words = torch.randint(4, len(task.target_dictionary), (2, length), generator=generator)
+        words[:, -1] = eos
+        source[row, width - length :] = words[0]
+        target[row, :length] = words[1]
+        shifted[row, :length] = torch.cat([words[1, -1:], words[1, :-1]])
+    return {
+        "net_input": {
+            "src_tokens": source,
+            "src_lengths": torch.tensor(lengths),
+            "prev_output_tokens": shifted,
+        },
+        "target": target,
+        "ntokens": sum(lengths),
+        "nsentences": len(lengths),
+        "id": torch.arange(len(lengths)),
+    }

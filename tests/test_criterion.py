@@ -1,0 +1,310 @@
+import copy
+import math
+
+import pytest
+import reference
+import torch
+from fairseq.criterions.label_smoothed_cross_entropy import LabelSmoothedCrossEntropyCriterion
+from helpers import exactly, make_batch
+
+from tsa_fairseq.criterion import TSAOnlineKDCriterion, metrics
+from tsa_fairseq.errors import UsageError
+
+TREE = "1[1[1,1],2]"
+PAD = 1
+
+
+def gradients(model):
+    return {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
+
+
+def run(criterion, model, batch, seed=0):
+    """Loss, sample size, logs and gradients of one batch."""
+    model.zero_grad()
+    torch.manual_seed(seed)
+    loss, sample_size, logs = criterion(model, batch)
+    loss.backward()
+    return loss.item(), sample_size, logs, gradients(model)
+
+
+def stock_criterion(task, **flags):
+    return LabelSmoothedCrossEntropyCriterion(
+        task, **{"sentence_avg": False, "label_smoothing": 0.1, **flags}
+    )
+
+
+def leaf_logits(model, batch):
+    """N x K x V nested lists and the N gold words, pads left out."""
+    outputs = model(**batch["net_input"], leaves="all").features
+    logits = torch.stack([model.output_layer(f) for f in outputs], dim=2)  # B x T x K x V
+    real = batch["target"].ne(PAD)
+    return logits[real].tolist(), batch["target"][real].tolist()
+
+
+@pytest.mark.parametrize("flags", [{}, dict(sentence_avg=True), dict(ignore_prefix_size=2)])
+@pytest.mark.parametrize("variant", [{}, dict(decoder_normalize_before=True), dict(dropout=0.3)])
+def test_one_leaf_has_loss_and_gradients_of_fairseq(flags, variant, build, task, batch, criterion):
+    plain, tree = build("transformer", **variant), build(tree="3", **variant)
+    expected = run(stock_criterion(task, **flags), plain, batch)
+    actual = run(criterion(**flags), tree, batch)
+    assert actual[:2] == expected[:2]
+    for name in ("loss", "nll_loss", "ntokens", "nsentences", "sample_size"):
+        assert actual[2][name] == expected[2][name]
+    assert actual[3].keys() == expected[3].keys()
+    assert all(torch.equal(actual[3][name], expected[3][name]) for name in expected[3])
+
+
+@pytest.mark.parametrize("temperature", [1.0, 3.0])
+@pytest.mark.parametrize("tree", ["2[1,1]", TREE, "1,2,4"])
+def test_loss_against_the_reference(tree, temperature, build, batch, criterion):
+    model = build(tree=tree).double()
+    loss, sample_size, _ = criterion(kd_alpha=0.3, kd_temperature=temperature)(model, batch)
+    logits, gold = leaf_logits(model, batch)
+    assert sample_size == len(gold) == 16
+    expected = reference.tsa(logits, gold, 0.3, temperature, 0.1)
+    assert loss.item() == pytest.approx(expected, rel=1e-10)
+
+
+def test_gradient_of_the_features_against_the_reference(build, task, criterion):
+    batch = make_batch(task, lengths=(3, 1))
+    model = build(tree="2[1,1]").double()
+    captured = []
+    project = model.output_layer
+
+    def keep(features):
+        logits = project(features)
+        logits.retain_grad()
+        captured.append(logits)
+        return logits
+
+    model.output_layer = keep
+    loss, _, _ = criterion(kd_alpha=0.3, kd_temperature=2.0)(model, batch)
+    loss.backward()
+    model.output_layer = project
+    logits, gold = leaf_logits(model, batch)
+    expected = reference.gradient(lambda z: reference.tsa(z, gold, 0.3, 2.0, 0.1), logits)
+    real = batch["target"].ne(PAD)
+    actual = torch.stack([z.grad for z in captured], dim=2)
+    torch.testing.assert_close(
+        actual[real], torch.tensor(expected, dtype=torch.float64), rtol=1e-6, atol=1e-8
+    )
+    assert (actual[~real] == 0).all()
+
+
+def test_weight_0_is_the_mean_of_the_leaves_plain_losses(build, task, batch, criterion):
+    model = build(tree=TREE, dropout=0.0)
+    loss, _, _, grads = run(criterion(kd_alpha=0.0), model, batch)
+    plain, losses, leaf_grads = stock_criterion(task), [], []
+    for leaf in range(3):
+        stock = build("transformer")
+        stock.encoder = model.encoder
+        stock.decoder = model.decoder.leaf_decoder(leaf)
+        model.zero_grad()
+        value, _, _ = plain(stock, batch)
+        value.backward()
+        losses.append(value.item())
+        leaf_grads.append(gradients(model))
+    assert loss == pytest.approx(sum(losses) / 3, rel=1e-6)
+    for name, grad in grads.items():
+        expected = sum(g.get(name, torch.zeros(())) for g in leaf_grads) / 3
+        torch.testing.assert_close(grad, expected + torch.zeros_like(grad), rtol=1e-4, atol=1e-5)
+
+
+def padded(batch, columns=3):
+    """The same sentences with more padding on both sides."""
+    wide = copy.deepcopy(batch)
+    pad = torch.full((batch["target"].size(0), columns), PAD)
+    net = wide["net_input"]
+    net["src_tokens"] = torch.cat([pad, net["src_tokens"]], dim=1)
+    net["prev_output_tokens"] = torch.cat([net["prev_output_tokens"], pad], dim=1)
+    wide["target"] = torch.cat([wide["target"], pad], dim=1)
+    return wide
+
+
+def test_padding_adds_nothing(build, batch, criterion):
+    model = build(tree=TREE).double()
+    tsa = criterion(kd_temperature=2.0)
+    expected, actual = run(tsa, model, batch), run(tsa, model, padded(batch))
+    assert actual[0] == pytest.approx(expected[0], rel=1e-12)
+    for name, value in expected[2].items():
+        torch.testing.assert_close(torch.as_tensor(actual[2][name]), torch.as_tensor(value))
+    for name, grad in expected[3].items():
+        torch.testing.assert_close(actual[3][name], grad)
+
+
+def test_a_model_that_overflows_at_pads_still_has_a_finite_loss(build, batch, criterion):
+    model = build(tree=TREE)
+    project = model.output_layer
+    pads = batch["target"].eq(PAD)
+
+    def overflow(features):
+        return project(features).masked_fill(pads.unsqueeze(-1), math.inf)
+
+    model.output_layer = overflow
+    loss, _, _, grads = run(criterion(), model, batch)
+    assert math.isfinite(loss)
+    assert all(grad.isfinite().all() for grad in grads.values())
+
+
+def test_two_half_batches_accumulate_to_the_whole(build, task, criterion):
+    whole = make_batch(task, lengths=(6, 4, 5, 3))
+    halves = []
+    for rows in (slice(0, 2), slice(2, 4)):
+        half = copy.deepcopy(whole)
+        half["target"] = half["target"][rows]
+        half["net_input"] = {name: value[rows] for name, value in half["net_input"].items()}
+        half["ntokens"] = int(half["target"].ne(PAD).sum())
+        halves.append(half)
+    model, tsa = build(tree=TREE).double(), criterion(kd_temperature=2.0)
+    expected, parts = run(tsa, model, whole), [run(tsa, model, half) for half in halves]
+    assert sum(part[0] for part in parts) == pytest.approx(expected[0], rel=1e-12)
+    assert sum(part[1] for part in parts) == expected[1]
+    for name, grad in expected[3].items():
+        torch.testing.assert_close(parts[0][3][name] + parts[1][3][name], grad)
+    for name, value in expected[2].items():
+        torch.testing.assert_close(
+            torch.as_tensor(parts[0][2][name] + parts[1][2][name], dtype=torch.float64),
+            torch.as_tensor(value, dtype=torch.float64),
+        )
+
+
+def test_unreduced_loss_sums_to_the_loss(build, batch, criterion):
+    model, tsa = build(tree=TREE).double(), criterion()
+    each, _, _ = tsa(model, batch, reduce=False)
+    assert each.shape == (batch["target"].numel(),)
+    assert (each[batch["target"].eq(PAD).view(-1)] == 0).all()
+    torch.testing.assert_close(each.sum(), tsa(model, batch)[0])
+
+
+def test_every_parameter_gets_a_gradient(build, batch, criterion):
+    model = build(tree="1,2,4", decoder_normalize_before=True)
+    _, _, _, grads = run(criterion(), model, batch)
+    assert grads.keys() == dict(model.named_parameters()).keys()
+
+
+def test_the_sample_is_not_changed(build, batch, criterion):
+    before = copy.deepcopy(batch)
+    run(criterion(ignore_prefix_size=1), build(tree=TREE), batch)
+    assert batch.keys() == before.keys()
+    assert torch.equal(batch["target"], before["target"])
+    assert batch["net_input"].keys() == before["net_input"].keys()
+    for name, value in before["net_input"].items():
+        assert torch.equal(batch["net_input"][name], value)
+
+
+def test_ramp_follows_the_updates_and_ends_outside_of_training(build, batch, criterion):
+    model = build(tree=TREE)
+    tsa = criterion(kd_alpha=0.8, kd_rampup_updates=10)
+    for num_updates, weight in [(None, 0.8), (0, 0.8 * math.exp(-5)), (5, 0.8 * math.exp(-1.25))]:
+        if num_updates is not None:
+            model.set_num_updates(num_updates)
+        logs = run(tsa, model, batch)[2]
+        assert float(logs["kd_weight"]) == pytest.approx(16 * weight)
+
+
+def test_mean_trunk_gradient_reaches_the_model(build, batch, criterion):
+    model = build(tree="2[1,1]").double()
+    summed = run(criterion(), model, batch)[3]
+    mean = run(criterion(kd_trunk_gradient="mean"), model, batch)[3]
+    torch.testing.assert_close(
+        mean["encoder.layers.0.fc1.weight"] * 2, summed["encoder.layers.0.fc1.weight"]
+    )
+    torch.testing.assert_close(
+        mean["decoder.layers.2.fc1.weight"], summed["decoder.layers.2.fc1.weight"]
+    )
+
+
+def reduced(logs):
+    with metrics.aggregate() as agg:
+        TSAOnlineKDCriterion.reduce_metrics(logs)
+    return agg.get_smoothed_values()
+
+
+@pytest.mark.parametrize("temperature", [1.0, 2.0])
+def test_figures_in_the_log(temperature, build, batch, criterion):
+    model = build(tree=TREE).double().eval()
+    loss, _, logs = criterion(kd_alpha=0.25, kd_temperature=temperature)(model, batch)
+    shown = reduced([logs])
+    logits, gold = leaf_logits(model, batch)
+    bits, tokens = math.log(2), len(gold)
+    probs = [[reference.softmax(z) for z in token] for token in logits]
+
+    def mean(values):
+        return sum(values) / tokens
+
+    nll = [mean(-math.log2(p[k][g]) for p, g in zip(probs, gold, strict=True)) for k in range(3)]
+    pairs = [(j, k) for j in range(3) for k in range(3) if j != k]
+    expected = {
+        "loss": loss.item() / tokens / bits,
+        "nll_loss": nll[0],
+        "ppl": 2 ** nll[0],
+        "nll_leaf0": nll[0],
+        "nll_leaf1": nll[1],
+        "nll_leaf2": nll[2],
+        "nll_ensemble": mean(
+            -math.log2(sum(p[k][g] for k in range(3)) / 3) for p, g in zip(probs, gold, strict=True)
+        ),
+        "kd_weight": 0.25,
+        "kd_loss": mean(
+            temperature**2 * reference.peer_divergence(z, k, temperature) / 3 / bits
+            for z in logits
+            for k in range(3)
+        ),
+        "pairwise_kl": mean(reference.kl(p[j], p[k]) / 6 / bits for p in probs for j, k in pairs),
+        "disagreement": mean(
+            sum(
+                max(range(40), key=p[j].__getitem__) != max(range(40), key=p[k].__getitem__)
+                for j, k in pairs
+            )
+            / 6
+            for p in probs
+        ),
+    }
+    assert shown.keys() == expected.keys()
+    for name, value in expected.items():
+        tolerance = {"ppl": 1e-2}.get(name, 6e-4)
+        assert float(shown[name]) == pytest.approx(value, abs=tolerance), name
+
+
+def test_logs_of_several_workers_are_summed(build, task, criterion):
+    model, tsa = build(tree=TREE).double().eval(), criterion()
+    batches = [make_batch(task, lengths, seed=3) for lengths in [(5, 3), (2, 6, 4)]]
+    logs = [tsa(model, batch)[2] for batch in batches]
+    both = {name: logs[0][name] + logs[1][name] for name in logs[0]}
+    assert reduced(logs) == reduced([both])
+    assert TSAOnlineKDCriterion.logging_outputs_can_be_summed() is True
+
+
+def test_one_leaf_logs_what_fairseq_logs(build, batch, criterion):
+    logs = run(criterion(), build(tree="3"), batch)[2]
+    assert reduced([logs]).keys() == {"loss", "nll_loss", "ppl"}
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (dict(kd_alpha=2.0), "--kd-alpha: got 2; expected a number from 0 to 1"),
+        (dict(kd_temperature=0.0), "--kd-temperature: got 0; expected a number above 0"),
+        (dict(kd_objective="x"), "--kd-objective: got 'x'; expected one of tsa"),
+        (dict(kd_direction="x"), "--kd-direction: got 'x'; expected one of seek, cover"),
+        (dict(kd_rampup_updates=-3), "--kd-rampup-updates: got -3; expected 0 or more"),
+        (dict(kd_trunk_gradient="x"), "--kd-trunk-gradient: got 'x'; expected one of sum, mean"),
+        (
+            dict(label_smoothing=1.0),
+            "--label-smoothing: got 1; expected a number from 0 to below 1",
+        ),
+        (dict(ignore_prefix_size=-1), "--ignore-prefix-size: got -1; expected 0 or more"),
+    ],
+)
+def test_bad_flags(flags, message, criterion):
+    with pytest.raises(UsageError, match=exactly(message)):
+        criterion(**flags)
+
+
+def test_a_model_without_a_tree_is_refused(build, batch, criterion):
+    message = (
+        "error: --criterion: got 'tsa_online_kd', which needs a tree: "
+        "expected --arch tsa_transformer or a named one, not TransformerModel"
+    )
+    with pytest.raises(SystemExit, match=exactly(message)):
+        criterion()(build("transformer"), batch)

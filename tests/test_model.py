@@ -1,0 +1,155 @@
+import argparse
+
+import pytest
+import torch
+from fairseq import options
+from fairseq.models import ARCH_CONFIG_REGISTRY, ARCH_MODEL_REGISTRY
+from helpers import TINY, exactly
+
+from tsa_fairseq.errors import UsageError
+from tsa_fairseq.model import TSATransformerModel, complete_arguments
+
+
+def arguments(**flags):
+    return argparse.Namespace(**{**TINY, **flags})
+
+
+@pytest.mark.parametrize(
+    ("arch", "stock"),
+    [
+        ("tsa_transformer", "transformer"),
+        ("tsa_transformer_iwslt_de_en", "transformer_iwslt_de_en"),
+        ("tsa_transformer_wmt_en_de", "transformer_wmt_en_de"),
+        ("tsa_transformer_wmt_en_de_big", "transformer_wmt_en_de_big"),
+    ],
+)
+def test_named_architectures_have_fairseqs_dimensions(arch, stock):
+    ours, theirs = argparse.Namespace(), argparse.Namespace()
+    ARCH_CONFIG_REGISTRY[arch](ours)
+    ARCH_CONFIG_REGISTRY[stock](theirs)
+    added = {
+        "tree": "4[1[1,1],1[1,1]]",
+        "tree_inference": "leaf:0",
+        "tree_init_from": None,
+        "tree_init_peers": "fresh",
+    }
+    assert vars(ours) == {**vars(theirs), **added}
+
+
+def test_multi30k_architecture():
+    args = argparse.Namespace(decoder_layers=5)
+    ARCH_CONFIG_REGISTRY["tsa_transformer_multi30k"](args)
+    for side in ("encoder", "decoder"):
+        assert getattr(args, f"{side}_embed_dim") == 128
+        assert getattr(args, f"{side}_ffn_embed_dim") == 256
+        assert getattr(args, f"{side}_attention_heads") == 4
+    assert (args.encoder_layers, args.decoder_layers) == (4, 5)
+    assert args.tree == "3[1[1,1],1[1,1]]"
+
+
+def test_every_architecture_is_this_model():
+    ours = [name for name in ARCH_MODEL_REGISTRY if name.startswith("tsa_")]
+    assert len(ours) == 5
+    assert all(ARCH_MODEL_REGISTRY[name] is TSATransformerModel for name in ours)
+
+
+def test_no_flag_collides_with_fairseqs(tmp_path):
+    def flags(*argv):
+        parser = options.get_training_parser()
+        options.parse_args_and_arch(parser, [str(tmp_path), *argv])
+        return {flag for action in parser._actions for flag in action.option_strings}
+
+    stock = flags("--arch", "transformer", "--criterion", "cross_entropy")
+    smoothed = flags("--arch", "transformer", "--criterion", "label_smoothed_cross_entropy")
+    ours = flags("--arch", "tsa_transformer", "--criterion", "tsa_online_kd")
+    # shared on purpose: the plain model's criterion means the same by them
+    meant = {"--label-smoothing", "--ignore-prefix-size"}
+    assert meant <= smoothed - stock
+    added = ours - stock - meant
+    assert added == {
+        *("--tree", "--tree-inference", "--tree-init-from", "--tree-init-peers"),
+        *("--kd-objective", "--kd-alpha", "--kd-temperature", "--kd-detach-targets"),
+        *("--kd-direction", "--kd-rampup-updates", "--kd-trunk-gradient"),
+    }
+    assert stock <= ours
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (
+            {"tree": "2[2,1]"},
+            "--tree: '2[2,1]' has paths of 4 and 3 layers; "
+            "every path must have --decoder-layers = 3",
+        ),
+        (
+            {"tree": "2[1,1]", "tree_inference": "leaf:2"},
+            "--tree-inference: got 'leaf:2'; the tree '2[1,1]' has leaf:0 to leaf:1",
+        ),
+        (
+            {"tree_inference": "ensemble"},
+            "--tree-inference: got 'ensemble'; expected leaf:N, such as leaf:0",
+        ),
+        (
+            {"tree_init_peers": "clone"},
+            "--tree-init-peers: got 'clone'; expected one of fresh, copy",
+        ),
+        (
+            {"adaptive_softmax_cutoff": "10,20"},
+            "--adaptive-softmax-cutoff: got '10,20'; it cannot be used with a tree: "
+            "the leaves' predictions must be over the whole vocabulary",
+        ),
+        (
+            {"decoder_layers_to_keep": "0,1"},
+            "--decoder-layers-to-keep: got '0,1'; it cannot be used with a tree: "
+            "pruning by layer number would break the tree's paths",
+        ),
+        (
+            {"base_layers": 1},
+            "--base-layers: got '1'; it cannot be used with a tree: "
+            "BASE layers are inserted between the layers that the tree counts",
+        ),
+        (
+            {"criterion": "cross_entropy", "save_dir": "x", "max_update": 1, "tree": "2[1,1]"},
+            "--criterion: got 'cross_entropy', which would train leaf 0 of the tree '2[1,1]' "
+            "alone; expected tsa_online_kd",
+        ),
+    ],
+)
+def test_refused_arguments(flags, message):
+    with pytest.raises(UsageError, match=exactly(message)):
+        complete_arguments(arguments(**flags))
+
+
+def test_one_leaf_may_be_trained_with_any_criterion():
+    training = {"criterion": "cross_entropy", "save_dir": "x", "max_update": 1}
+    complete_arguments(arguments(tree="3", **training))
+    complete_arguments(arguments(tree="2[1,1]", **{**training, "criterion": "tsa_online_kd"}))
+
+
+def test_quantisation_noise_and_layers_to_keep_in_the_encoder_work(build, batch):
+    model = build(tree="2[1,1]", quant_noise_pq=0.5, encoder_layers_to_keep="0")
+    outputs = model(**batch["net_input"], leaves="all").features
+    assert len(outputs) == 2 and all(f.isfinite().all() for f in outputs)
+    assert len(model.encoder.layers) == 1
+
+
+def test_chosen_leaf_translates(build, batch):
+    models = [build(tree="1,2,4", tree_inference=f"leaf:{leaf}").eval() for leaf in range(4)]
+    (expected,) = models[0](**batch["net_input"], leaves=[2]).features
+    assert torch.equal(models[2](**batch["net_input"], features_only=True)[0], expected)
+    assert not torch.allclose(models[1](**batch["net_input"], features_only=True)[0], expected)
+
+
+def test_extra_outputs_of_fairseq_are_kept(build, batch):
+    stock = build("transformer").eval()(**batch["net_input"])[1]
+    ours = build(tree="1,2,4").eval()(**batch["net_input"])[1]
+    assert stock.keys() == ours.keys()
+    assert torch.equal(stock["attn"][0], ours["attn"][0])
+
+
+def test_updates_done_are_passed_on(build, batch):
+    model = build(tree="2[1,1]")
+    assert model(**batch["net_input"], leaves="all").num_updates is None
+    model.set_num_updates(7)
+    assert model(**batch["net_input"], leaves="all").num_updates == 7

@@ -1,0 +1,160 @@
+import pytest
+from helpers import exactly
+
+from tsa_fairseq.errors import UsageError
+from tsa_fairseq.topology import Dimensions, Topology, multiply_adds
+
+ALLOWED = (
+    "; allowed are N[child,child,...] such as 4[1[1,1],1[1,1]], "
+    "or the number of nodes at each layer such as 1,1,1,1,2,4"
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "layers", "widths", "paths"),
+    [
+        ("6", 6, (1, 1, 1, 1, 1, 1), [(0, 0, 0, 0, 0, 0)]),
+        (
+            "2[1[1,1],1[1,1]]",
+            4,
+            (1, 1, 2, 4),
+            [(0, 0, 0, 0), (0, 0, 0, 1), (0, 0, 1, 2), (0, 0, 1, 3)],
+        ),
+        ("4[2,1[1,1]]", 6, (1, 1, 1, 1, 2, 3), [(0,) * 6, (0, 0, 0, 0, 1, 1), (0, 0, 0, 0, 1, 2)]),
+        ("1[1[1,1],2]", 3, (1, 2, 3), [(0, 0, 0), (0, 0, 1), (0, 1, 2)]),
+        ("0[2,2]", 2, (2, 2), [(0, 0), (1, 1)]),
+        (" 1 [ 1 , 1 ] ", 2, (1, 2), [(0, 0), (0, 1)]),
+    ],
+)
+def test_paths(text, layers, widths, paths):
+    topology = Topology.parse(text, layers)
+    assert topology.widths == widths
+    assert list(topology.paths) == paths
+    assert topology.num_leaves == len(paths)
+    assert topology.num_nodes == sum(widths)
+    assert topology.depth == layers
+
+
+@pytest.mark.parametrize(
+    ("widths", "text"),
+    [
+        ("1,1,1,1,2,4", "4[1[1,1],1[1,1]]"),
+        ("1, 3", "1[1,1,1]"),
+        ("2,2,4", "0[2[1,1],2[1,1]]"),
+        ("1,1,1", "3"),
+        ("1,2,2,2", "1[3,3]"),
+    ],
+)
+def test_number_of_nodes_stands_for_the_balanced_tree(widths, text):
+    layers = widths.count(",") + 1
+    short, long = Topology.parse(widths, layers), Topology.parse(text, layers)
+    assert short == long
+    assert str(short) == text
+
+
+@pytest.mark.parametrize(
+    ("layers", "text"),
+    [(1, "0[1,1,1,1]"), (2, "0[1[1,1],1[1,1]]"), (3, "1[1[1,1],1[1,1]]"), (6, "4[1[1,1],1[1,1]]")],
+)
+def test_default_tree_has_four_leaves(layers, text):
+    assert str(Topology.balanced(layers)) == text
+
+
+def test_parents_and_children():
+    topology = Topology.parse("1[1[1,1],2]", 3)
+    assert topology.parents == ((0,), (0, 0), (0, 0, 1))
+    assert topology.children(-1, 0) == 1
+    assert topology.children(0, 0) == 2
+    assert topology.children(1, 0) == 2
+    assert topology.children(1, 1) == 1
+    assert topology.children(2, 0) == 0
+    assert Topology.parse("0[1,1,1]", 1).children(-1, 0) == 3
+
+
+def test_share():
+    topology = Topology.parse("1[1[1,1],2]", 3)
+    assert topology.share(0, 0) == 1
+    assert topology.share(1, 0) == topology.share(1, 1) == topology.share(2, 2) == 1 / 2
+    assert topology.share(2, 0) == topology.share(2, 1) == 1 / 4
+    assert Topology.parse("0[1,1,1,1]", 1).share(0, 3) == 1 / 4
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("4[2,1]", "has paths of 6 and 5 layers; every path must have --decoder-layers = 6"),
+        ("3[1,2,3]", "has paths of 6, 5 and 4 layers; every path must have --decoder-layers = 6"),
+        ("4", "has a path of 4 layers; every path must have --decoder-layers = 6"),
+        ("1,2", "has a path of 2 layers; every path must have --decoder-layers = 6"),
+        (
+            "1,1,1,1,3,4",
+            "goes from 3 to 4 nodes; each number must be a multiple of the one before it",
+        ),
+        (
+            "1,1,1,1,2,0",
+            "goes from 2 to 0 nodes; each number must be a multiple of the one before it",
+        ),
+        ("", "ends too early" + ALLOWED),
+        ("4[1,1", "ends too early" + ALLOWED),
+        ("4[1,1]]", "has unexpected ']' at character 7" + ALLOWED),
+        ("x", "has unexpected 'x' at character 1" + ALLOWED),
+        ("4[,2]", "has ',' where a number of layers is expected at character 3" + ALLOWED),
+        ("4[2 2]", "has '2' where ',' or ']' is expected at character 5" + ALLOWED),
+        (
+            "4[2]",
+            "has a single child (write its layers into the branch above) at character 2" + ALLOWED,
+        ),
+        ("4[0[1,1],2]", "has a branch of 0 layers at character 3" + ALLOWED),
+        ("0", "has a branch of 0 layers at character 1" + ALLOWED),
+        ("1,,2", "has unexpected ',' at character 2" + ALLOWED),
+    ],
+)
+def test_bad_tree(text, problem):
+    with pytest.raises(UsageError, match=exactly(f"--tree: '{text}' {problem}")):
+        Topology.parse(text, 6)
+
+
+def test_drawing():
+    assert Topology.parse("4[2,1[1,1]]", 6).draw() == (
+        "layers 1-4\n"
+        "├─ layers 5-6 ── leaf 0\n"
+        "└─ layer 5\n"
+        "   ├─ layer 6 ── leaf 1\n"
+        "   └─ layer 6 ── leaf 2"
+    )
+    assert Topology.parse("0[1[1,1],1[1,1]]", 2).draw() == (
+        "embedded tokens\n"
+        "├─ layer 1\n"
+        "│  ├─ layer 2 ── leaf 0\n"
+        "│  └─ layer 2 ── leaf 1\n"
+        "└─ layer 1\n"
+        "   ├─ layer 2 ── leaf 2\n"
+        "   └─ layer 2 ── leaf 3"
+    )
+    assert Topology.parse("3", 3).draw() == "layers 1-3 ── leaf 0"
+
+
+def test_multiply_adds_by_hand():
+    dims = Dimensions(
+        encoder_layers=2,
+        encoder_embed_dim=3,
+        encoder_ffn_embed_dim=5,
+        decoder_embed_dim=7,
+        decoder_ffn_embed_dim=11,
+        vocabulary=13,
+    )
+    encoder = 2 * (4 * 3 * 3 + 2 * 3 * 5)
+    # q, k, v and output of self-attention; q and output, then k and v of cross-attention; ffn
+    layer = 4 * 7 * 7 + (2 * 7 * 7 + 2 * 3 * 7) + 2 * 7 * 11
+    assert multiply_adds(Topology.parse("2", 2), dims) == encoder + 2 * layer + 7 * 13
+    assert multiply_adds(Topology.parse("1,4", 2), dims) == encoder + 5 * layer + 4 * 7 * 13
+
+
+@pytest.mark.parametrize(
+    ("layers", "width", "ffn", "vocabulary", "ratio"),
+    [(4, 128, 256, 9_712, 2.8), (6, 512, 1024, 10_000, 1.77), (6, 512, 2048, 32_768, 2.1)],
+)
+def test_training_cost_of_published_models(layers, width, ffn, vocabulary, ratio):
+    dims = Dimensions(layers, width, ffn, width, ffn, vocabulary)
+    tree, plain = Topology.balanced(layers), Topology.parse(str(layers), layers)
+    assert multiply_adds(tree, dims) / multiply_adds(plain, dims) == pytest.approx(ratio, rel=0.03)

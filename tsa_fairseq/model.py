@@ -1,0 +1,233 @@
+"""``--arch tsa_transformer``: fairseq's Transformer with a tree for a decoder."""
+
+import re
+from argparse import ArgumentParser, Namespace
+from collections.abc import Sequence
+from typing import Any, Literal
+
+from fairseq.models import register_model, register_model_architecture
+from fairseq.models.transformer import (
+    TransformerModel,
+    base_architecture,
+    transformer_iwslt_de_en,
+    transformer_wmt_en_de,
+    transformer_wmt_en_de_big,
+)
+from torch import Tensor
+
+from tsa_fairseq.decoder import TreeDecoder
+from tsa_fairseq.errors import UsageError
+from tsa_fairseq.outputs import TreeOutput
+from tsa_fairseq.topology import Topology
+from tsa_fairseq.warm_start import PEER_CHOICES, warm_start
+
+CRITERION = "tsa_online_kd"
+
+
+@register_model("tsa_transformer")
+class TSATransformerModel(TransformerModel):
+    """A Transformer whose decoder layers branch into a tree of parallel peers.
+
+    Called as fairseq calls its Transformer, it is the Transformer of the leaf chosen by
+    ``--tree-inference``; called with ``leaves``, it returns features of all of them.
+    """
+
+    decoder: TreeDecoder
+
+    def __init__(self, args: Namespace, encoder: Any, decoder: TreeDecoder) -> None:
+        super().__init__(args, encoder, decoder)
+        self.num_updates: int | None = None
+
+    @classmethod
+    def add_args(cls, parser: ArgumentParser) -> None:
+        """Add the options of fairseq's Transformer and those of the tree."""
+        super().add_args(parser)
+        parser.add_argument(
+            "--tree",
+            metavar="SPEC",
+            help="shape of the decoder: N[child,child,...] such as 4[1[1,1],1[1,1]], or the number "
+            "of nodes at each layer such as 1,1,1,1,2,4 (default: the last two layers branch in "
+            "two each). Draw one with: tsa-fairseq tree SPEC",
+        )
+        parser.add_argument(
+            "--tree-inference",
+            metavar="leaf:N",
+            help="the leaf that translates (default: leaf:0)",
+        )
+        parser.add_argument(
+            "--tree-init-from",
+            metavar="CHECKPOINT",
+            help="start from a stock transformer checkpoint: everything but the peers is copied",
+        )
+        parser.add_argument(
+            "--tree-init-peers",
+            metavar="fresh|copy",
+            help="with --tree-init-from: draw the peers afresh, or copy the checkpoint's layer of "
+            "the same depth (default: fresh)",
+        )
+
+    @classmethod
+    def build_model(cls, args: Namespace, task: Any) -> "TSATransformerModel":
+        """Build the model; with ``--tree-init-from``, fill it from that checkpoint."""
+        complete_arguments(args)
+        model = super().build_model(args, task)
+        if args.tree_init_from:
+            warm_start(model, args.tree_init_from, args.tree_init_peers)
+            # done: a checkpoint of this model must load where that file does not exist
+            args.tree_init_from = None
+        return model
+
+    @classmethod
+    def build_decoder(cls, args: Any, tgt_dict: Any, embed_tokens: Any) -> TreeDecoder:
+        """Build the tree (a hook of fairseq's ``build_model``)."""
+        return TreeDecoder(
+            args,
+            tgt_dict,
+            embed_tokens,
+            topology=Topology.parse(args.tree, args.decoder.layers),
+            inference_leaf=_inference_leaf(args.tree_inference),
+            no_encoder_attn=args.no_cross_attention,
+        )
+
+    def set_num_updates(self, num_updates: int) -> None:
+        """Note the number of updates done (a hook of fairseq's ``train_step``)."""
+        super().set_num_updates(num_updates)
+        self.num_updates = num_updates
+
+    def forward(
+        self,
+        src_tokens: Tensor,
+        src_lengths: Tensor,
+        prev_output_tokens: Tensor,
+        return_all_hiddens: bool = True,
+        features_only: bool = False,
+        alignment_layer: int | None = None,
+        alignment_heads: int | None = None,
+        leaves: Literal["all"] | Sequence[int] | None = None,
+        trunk_gradient: str = "sum",
+    ) -> Any:
+        """fairseq's ``forward`` without ``leaves``, a :class:`TreeOutput` with it.
+
+        Args:
+            leaves: ``"all"`` or the leaves to compute.
+            trunk_gradient: see :meth:`TreeDecoder.leaf_features`.
+            src_tokens, src_lengths, prev_output_tokens: B x S, B, B x T.
+            return_all_hiddens, features_only, alignment_layer, alignment_heads: as in fairseq;
+                without meaning when ``leaves`` is given.
+        """
+        if leaves is None:
+            return super().forward(
+                src_tokens,
+                src_lengths,
+                prev_output_tokens,
+                return_all_hiddens=return_all_hiddens,
+                features_only=features_only,
+                alignment_layer=alignment_layer,
+                alignment_heads=alignment_heads,
+            )
+        numbers = range(self.decoder.topology.num_leaves) if isinstance(leaves, str) else leaves
+        encoder_out = self.encoder(src_tokens, src_lengths=src_lengths)
+        features = self.decoder.leaf_features(
+            prev_output_tokens, encoder_out, numbers, trunk_gradient
+        )
+        return TreeOutput(tuple(numbers), features, self.num_updates)
+
+    def prepare_for_inference_(self, cfg: Any) -> None:
+        """Keep the leaf that translates, so that generation is the plain Transformer's."""
+        super().prepare_for_inference_(cfg)
+        self.decoder.keep_inference_leaf()
+
+
+def complete_arguments(args: Namespace) -> None:
+    """Fill in what the command line left open, and refuse what cannot work.
+
+    fairseq calls this while it parses the command line, before any data is read.
+
+    Raises:
+        UsageError: a bad tree or leaf, or an option that cannot work with a tree.
+    """
+    base_architecture(args)
+    if not getattr(args, "tree", None):
+        args.tree = str(Topology.balanced(args.decoder_layers))
+    args.tree_inference = getattr(args, "tree_inference", None) or "leaf:0"
+    args.tree_init_from = getattr(args, "tree_init_from", None)
+    args.tree_init_peers = getattr(args, "tree_init_peers", None) or PEER_CHOICES[0]
+
+    _refuse_unsupported(args)
+    topology = Topology.parse(args.tree, args.decoder_layers)
+    leaf = _inference_leaf(args.tree_inference)
+    if leaf >= topology.num_leaves:
+        raise UsageError(
+            f"--tree-inference: got 'leaf:{leaf}'; "
+            f"the tree '{args.tree}' has leaf:0 to leaf:{topology.num_leaves - 1}"
+        )
+    if args.tree_init_peers not in PEER_CHOICES:
+        raise UsageError(
+            f"--tree-init-peers: got '{args.tree_init_peers}'; "
+            f"expected one of {', '.join(PEER_CHOICES)}"
+        )
+    criterion = getattr(args, "criterion", None)
+    is_training = hasattr(args, "save_dir") and hasattr(args, "max_update")
+    if is_training and topology.num_leaves > 1 and criterion != CRITERION:
+        raise UsageError(
+            f"--criterion: got '{criterion}', which would train leaf 0 of the tree "
+            f"'{args.tree}' alone; expected {CRITERION}"
+        )
+
+
+def _refuse_unsupported(args: Namespace) -> None:
+    refused = {
+        "adaptive_softmax_cutoff": "the leaves' predictions must be over the whole vocabulary",
+        "decoder_layers_to_keep": "pruning by layer number would break the tree's paths",
+        "base_layers": "BASE layers are inserted between the layers that the tree counts",
+    }
+    for name, reason in refused.items():
+        value = getattr(args, name, None)
+        if value:
+            flag = "--" + name.replace("_", "-")
+            raise UsageError(f"{flag}: got '{value}'; it cannot be used with a tree: {reason}")
+
+
+def _inference_leaf(text: str) -> int:
+    match = re.fullmatch(r"leaf:([0-9]+)", text)
+    if match is None:
+        raise UsageError(f"--tree-inference: got '{text}'; expected leaf:N, such as leaf:0")
+    return int(match.group(1))
+
+
+@register_model_architecture("tsa_transformer", "tsa_transformer")
+def tsa_transformer(args: Namespace) -> None:
+    """The dimensions of fairseq's ``transformer``: 6+6 layers, 512/2048, 8 heads."""
+    complete_arguments(args)
+
+
+@register_model_architecture("tsa_transformer", "tsa_transformer_iwslt_de_en")
+def tsa_transformer_iwslt_de_en(args: Namespace) -> None:
+    """The dimensions of fairseq's ``transformer_iwslt_de_en``: 6+6 layers, 512/1024, 4 heads."""
+    transformer_iwslt_de_en(args)
+    complete_arguments(args)
+
+
+@register_model_architecture("tsa_transformer", "tsa_transformer_wmt_en_de")
+def tsa_transformer_wmt_en_de(args: Namespace) -> None:
+    """The dimensions of fairseq's ``transformer_wmt_en_de``: 6+6 layers, 512/2048, 8 heads."""
+    transformer_wmt_en_de(args)
+    complete_arguments(args)
+
+
+@register_model_architecture("tsa_transformer", "tsa_transformer_wmt_en_de_big")
+def tsa_transformer_wmt_en_de_big(args: Namespace) -> None:
+    """The dimensions of ``transformer_wmt_en_de_big``: 6+6 layers, 1024/4096, 16 heads."""
+    transformer_wmt_en_de_big(args)
+    complete_arguments(args)
+
+
+@register_model_architecture("tsa_transformer", "tsa_transformer_multi30k")
+def tsa_transformer_multi30k(args: Namespace) -> None:
+    """The tiny model of the Multi30k literature: 4+4 layers, 128/256, 4 heads (Wu et al. 2021)."""
+    dimensions = {"embed_dim": 128, "ffn_embed_dim": 256, "layers": 4, "attention_heads": 4}
+    for side in ("encoder", "decoder"):
+        for name, value in dimensions.items():
+            if not hasattr(args, f"{side}_{name}"):
+                setattr(args, f"{side}_{name}", value)
+    complete_arguments(args)

@@ -1,0 +1,62 @@
+"""``--kd-trunk-gradient mean``: what branches share gets the mean of their gradients.
+
+Backpropagation adds up the gradients of all leaves in the layers that they share. Collaborative
+learning (CL-ILR, Song & Chai, NeurIPS 2018, section 3.2) divides the gradient by the number of
+children at every split instead, and leaves the forward pass as it is. The paper's networks have
+only a trunk; here every decoder layer also reads the encoder, which all leaves share. Its gradient
+is divided in the same way: a leaf's share in it is that of its path.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+from torch import Tensor, nn
+
+from tsa_fairseq.topology import Topology
+
+
+def scale_gradient(tensor: Tensor, factor: float) -> Tensor:
+    """The tensor itself on the way forward, its gradient times ``factor`` on the way back."""
+    if not tensor.requires_grad:
+        return tensor
+    scaled = tensor.view_as(tensor)
+    scaled.register_hook(lambda gradient: gradient * factor)
+    return scaled
+
+
+def average_at_splits(topology: Topology, states: Mapping[tuple[int, int], Tensor]) -> None:
+    """Turn the sum of the children's gradients into their mean, at the output of every node."""
+    for (depth, peer), state in states.items():
+        children = topology.children(depth, peer)
+        if children > 1 and state.requires_grad:
+            # a tensor's hook sees the gradients of all that read it, added up
+            state.register_hook(lambda gradient, children=children: gradient / children)
+
+
+@contextmanager
+def averaged_encoder_gradient(
+    topology: Topology, node: Callable[[int, int], nn.Module]
+) -> Iterator[None]:
+    """While it lasts, layers called send the encoder the share of their gradient that is due.
+
+    Args:
+        topology: the tree.
+        node: the decoder layer at a depth and peer; called with the encoder's output second.
+    """
+    with ExitStack() as hooks:
+        for depth, width in enumerate(topology.widths):
+            for peer in range(width):
+                share = topology.share(depth, peer)
+                if share < 1:
+                    hook = node(depth, peer).register_forward_pre_hook(_scale_second(share))
+                    hooks.callback(hook.remove)
+        yield
+
+
+def _scale_second(share: float) -> Callable[[nn.Module, tuple[Any, ...]], tuple[Any, ...]]:
+    def hook(_: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
+        state, encoder_out, *rest = inputs
+        return (state, scale_gradient(encoder_out, share), *rest)
+
+    return hook

@@ -1,0 +1,64 @@
+"""``--tree-init-from``: start a tree from a stock ``transformer`` checkpoint."""
+
+import logging
+import re
+from typing import Any
+
+from torch import Tensor
+
+from tsa_fairseq.checkpoint import read_checkpoint
+from tsa_fairseq.errors import UsageError
+
+logger = logging.getLogger(__name__)
+
+FLAG = "--tree-init-from"
+PEER_CHOICES = ("fresh", "copy")
+
+_PEER = re.compile(r"decoder\.peers\.(\d+)\.\d+\.(.+)")
+_LEAF_NORM = re.compile(r"decoder\.leaf_norms\.\d+\.(.+)")
+
+
+def warm_start(model: Any, path: str, peers: str) -> None:
+    """Copy a stock checkpoint into the trunk and leaf 0, and perhaps into the peers.
+
+    Args:
+        model: the tree, just built.
+        path: a checkpoint of fairseq's ``transformer`` with this model's sizes and dictionaries.
+        peers: ``copy`` gives every peer the checkpoint's layer of the same depth; ``fresh`` leaves
+            the peers as they were drawn.
+
+    Raises:
+        UsageError: the file cannot be read, or its parameters are not those of leaf 0.
+    """
+    loaded = read_checkpoint(path, FLAG)["model"]
+    model.upgrade_state_dict(loaded)  # checkpoints of older releases of fairseq
+    own = model.state_dict()
+    stock_name = {name: _stock_name(name) for name in own}
+    _check_parameters(path, loaded, {n: t for n, t in own.items() if stock_name[n] == n})
+    copied = {
+        name: loaded[stock_name[name]] if peers == "copy" or stock_name[name] == name else own[name]
+        for name in own
+    }
+    model.load_state_dict(copied)
+    logger.info("%s: leaf 0 copied from %s; peers: %s", FLAG, path, peers)
+
+
+def _stock_name(name: str) -> str:
+    """The stock parameter that stands where this one does: same depth, same role."""
+    name = _PEER.sub(r"decoder.layers.\1.\2", name)
+    return _LEAF_NORM.sub(r"decoder.layer_norm.\1", name)
+
+
+def _check_parameters(path: str, loaded: dict[str, Tensor], wanted: dict[str, Tensor]) -> None:
+    problems: list[str] = []
+    for name in sorted(wanted.keys() | loaded.keys()):
+        if name not in loaded:
+            problems.append(f"it has no {name}")
+        elif name not in wanted:
+            problems.append(f"it has {name}, which this model has not")
+        elif loaded[name].shape != wanted[name].shape:
+            have, want = tuple(loaded[name].shape), tuple(wanted[name].shape)
+            problems.append(f"its {name} is {have}, this model's {want}")
+    if problems:
+        more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
+        raise UsageError(f"{FLAG}: '{path}' does not fit leaf 0: {problems[0]}{more}")
