@@ -17,7 +17,7 @@ import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from phrases import draw_pair
+from sentences import draw_pair
 from words import LANGUAGES, Pair
 
 # Draws in a row that bring nothing new before the generator counts as exhausted.
@@ -85,7 +85,7 @@ class Parser(argparse.ArgumentParser):
     """argparse whose errors are one line."""
 
     def error(self, message: str) -> None:  # type: ignore[override]
-        raise DemoError(message)
+        raise DemoError(message.removeprefix("argument "))
 
 
 def positive(text: str) -> int:

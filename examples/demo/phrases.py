@@ -1,16 +1,14 @@
-"""Phrases that say the same in English and in German, drawn at random from words.py.
+"""Short phrases that say the same in English and in German, drawn at random from words.py.
 
-A frame's English wording decides its German one ("€5.00" and "5 euros" stay apart), and no frame
-needs a case or a gender that CLDR does not give: territories, some of which German uses with an
-article, stand in lists and after colons, cities stand in sentences.
+The English wording of a phrase decides its German one: "€5.00" and "5 euros" stay apart.
 """
 
 from __future__ import annotations
 
 import datetime
 import random
-from collections.abc import Callable
 from decimal import Decimal
+from typing import Literal
 
 from babel.dates import format_date, format_interval, format_skeleton, format_timedelta
 from babel.lists import format_list
@@ -38,8 +36,6 @@ from words import (
     year_words,
 )
 
-Maker = Callable[[random.Random], Pair]
-
 # Currencies that CLDR writes with the same symbol in both languages.
 SYMBOLS = ("EUR", "USD", "GBP", "JPY", "INR", "CHF", "SEK", "PLN", "CAD", "MXN")
 # English noun, German noun, German article in the nominative.
@@ -55,31 +51,17 @@ COUNTED = (
     ("week", "Woche", "die"),
     ("year", "Jahr", "das"),
 )
-SPANS = ("second", "minute", "hour", "day", "week", "month", "year")
-SECONDS = dict(zip(SPANS, (1, 60, 3600, 86400, 604800, 30 * 86400, 365 * 86400)))
-# One frame a line, English on the left. {a} and {b} are cities, {day} is a date in full with
-# "on" and "am", {time} a time as on a clock, {spoken} one as people say it.
-JOURNEYS = (
-    ("Flight from {a} to {b} {day}, at {time}", "Flug von {a} nach {b} {day}, um {time}"),
-    ("The train to {b} leaves at {spoken}.", "Der Zug nach {b} fährt um {spoken} ab."),
-    ("The train from {a} arrives at {time}.", "Der Zug aus {a} kommt um {time} an."),
-    ("The distance from {a} to {b} is {way}.", "Die Entfernung von {a} nach {b} beträgt {way}."),
-    ("From {a} to {b} it is {way}.", "Von {a} nach {b} sind es {way}."),
-    ("{people} people live in {a}.", "In {a} leben {people} Menschen."),
-    ("The office in {a} is open until {spoken}.", "Das Büro in {a} ist bis {spoken} geöffnet."),
-    ("The meeting in {a} takes place {day}.", "Die Sitzung in {a} findet {day} statt."),
-    ("We have lived in {a} since {year}.", "Wir wohnen seit {year} in {a}."),
-)
-TRADE = (
-    ("Origin: {x}; weight: {mass}", "Herkunft: {x}; Gewicht: {mass}"),
-    ("Destination: {x}; value of goods: {money}", "Ziel: {x}; Warenwert: {money}"),
-    ("Country: {x}; date of birth: {date}", "Land: {x}; Geburtsdatum: {date}"),
-    ("Invoice no. {n} of {date}: {money}", "Rechnung Nr. {n} vom {date}: {money}"),
-    ("Please pay {money} by {date}.", "Bitte zahlen Sie {money} bis zum {date}."),
-    ("The price rose by {rate} to {money}.", "Der Preis stieg um {rate} auf {money}."),
-    ("The price per kilogram fell to {money}.", "Der Preis pro Kilogramm fiel auf {money}."),
-    ("That costs {money} plus {rate} tax.", "Das kostet {money} zuzüglich {rate} Steuern."),
-)
+Span = Literal["second", "minute", "hour", "day", "week", "month", "year"]
+# Spans of time and their seconds, as Babel counts them.
+SPANS: dict[Span, int] = {
+    "second": 1,
+    "minute": 60,
+    "hour": 3600,
+    "day": 86400,
+    "week": 7 * 86400,
+    "month": 30 * 86400,
+    "year": 365 * 86400,
+}
 
 
 def fill(frame: tuple[str, str], **parts: Pair) -> Pair:
@@ -187,8 +169,8 @@ def opening_hours(rng: random.Random) -> Pair:
 
 def time_span(rng: random.Random) -> Pair:
     """3 weeks ago -> vor 3 Wochen, in three weeks -> in drei Wochen."""
-    number, span = draw_number(rng, 3), rng.choice(SPANS)
-    seconds = rng.choice((-1, 1)) * number * SECONDS[span]
+    number, span = draw_number(rng, 3), rng.choice(list(SPANS))
+    seconds = rng.choice((-1, 1)) * number * SPANS[span]
 
     def render(language: str) -> str:
         return format_timedelta(
@@ -247,67 +229,8 @@ def quantity(rng: random.Random) -> Pair:
 def place_list(rng: random.Random) -> Pair:
     """Austria, France, and Japan -> Österreich, Frankreich und Japan."""
     names = rng.sample(territories(), rng.randint(1, 3))
-    style = rng.choice(("standard", "or"))
+    styles: tuple[Literal["standard"], Literal["or"]] = ("standard", "or")
+    style = rng.choice(styles)
     return both(
         lambda lang: format_list([getattr(name, lang) for name in names], style, locale=lang)
     )
-
-
-def journey(rng: random.Random) -> Pair:
-    """A sentence about a city: flights, trains, distances, people, meetings."""
-    a, b = rng.sample(cities(), 2)
-    year = str(draw_day(rng).year)
-    return fill(
-        rng.choice(JOURNEYS),
-        a=a,
-        b=b,
-        day=on_day(rng),
-        time=draw_clock(rng),
-        spoken=draw_spoken(rng),
-        way=measure(draw_number(rng, 4), rng.choice(("length-kilometer", "length-mile"))),
-        people=digits(draw_number(rng, 7)),
-        year=Pair(year, year),
-    )
-
-
-def trade(rng: random.Random) -> Pair:
-    """A line of a customs form, of an invoice, or of the news."""
-    return fill(
-        rng.choice(TRADE),
-        x=rng.choice(territories()),
-        mass=measure(round(draw_decimal(rng, 3), 1), rng.choice(("mass-kilogram", "mass-gram"))),
-        money=money(rng),
-        date=long_date(rng),
-        n=Pair(*[str(rng.randrange(10000))] * 2),
-        rate=percentage(rng),
-    )
-
-
-# How often each kind of phrase is drawn, relative to the others.
-WEIGHTS: dict[Maker, int] = {
-    number_words: 6,
-    number_to_words: 6,
-    number_to_digits: 6,
-    counted: 5,
-    percentage: 3,
-    share: 3,
-    plain_date: 10,
-    date_in_words: 7,
-    date_range: 5,
-    quarter: 1,
-    on_day: 5,
-    appointment: 4,
-    opening_hours: 4,
-    time_span: 6,
-    money: 12,
-    exchange_rate: 4,
-    quantity: 12,
-    place_list: 10,
-    journey: 20,
-    trade: 14,
-}
-
-
-def draw_pair(rng: random.Random) -> Pair:
-    """A phrase of a random kind."""
-    return rng.choices(list(WEIGHTS), weights=list(WEIGHTS.values()))[0](rng)

@@ -13,7 +13,7 @@ usage: run.sh [--quick] [--out DIR] [--seed N] [--updates N]
   --quick      a small corpus, small models and few updates: shows in two minutes that all works
   --out DIR    where everything goes (default: runs/demo in the clone, runs/demo-quick with --quick)
   --seed N     of the data and of the training (default: 1)
-  --updates N  of each of the two models (default: 600; 150 with --quick)
+  --updates N  of each of the two models (default: 600; 250 with --quick)
 
 Sets up .venv with scripts/setup.sh first, unless the tools are on PATH already. Needs no network
 after that. An interrupted run goes on where it stopped when the same command is given again.
@@ -45,27 +45,27 @@ parse_flags() {
 # Sizes: the whole run takes less than 10 minutes on 2 cores, the quick one less than 2.
 choose_sizes() {
     if [ "$QUICK" = yes ]; then
-        : "${OUT:=$ROOT/runs/demo-quick}" "${UPDATES:=150}"
-        CORPUS=(--train 4000 --valid 200 --test 200) PIECES=700
-        MODEL=(--encoder-layers 3 --encoder-embed-dim 64 --encoder-ffn-embed-dim 128
-            --encoder-attention-heads 2 --decoder-layers 3 --decoder-embed-dim 64
-            --decoder-ffn-embed-dim 128 --decoder-attention-heads 2)
-        RATE=(--lr 0.005 --warmup-updates 50) SAVE_EVERY=50
+        : "${OUT:=$ROOT/runs/demo-quick}" "${UPDATES:=250}"
+        CORPUS=(--train 6000 --valid 200 --test 200) PIECES=1000
+        MODEL=(--encoder-layers 2 --encoder-embed-dim 64 --encoder-ffn-embed-dim 128
+            --encoder-attention-heads 4 --decoder-layers 2 --decoder-embed-dim 64
+            --decoder-ffn-embed-dim 128 --decoder-attention-heads 4)
+        SHAPE=1,4 RATE=(--lr 0.01 --warmup-updates 60) SAVE_EVERY=50
     else
         : "${OUT:=$ROOT/runs/demo}" "${UPDATES:=600}"
-        CORPUS=(--train 20000 --valid 500 --test 1000) PIECES=1500
+        CORPUS=(--train 20000 --valid 500 --test 1000) PIECES=2000
         MODEL=(--encoder-layers 3 --encoder-embed-dim 128 --encoder-ffn-embed-dim 256
             --encoder-attention-heads 4 --decoder-layers 3 --decoder-embed-dim 128
             --decoder-ffn-embed-dim 256 --decoder-attention-heads 4)
-        RATE=(--lr 0.003 --warmup-updates 200) SAVE_EVERY=100
+        SHAPE=1,2,4 RATE=(--lr 0.005 --warmup-updates 150) SAVE_EVERY=100
     fi
     # The same for both models.
-    TRAINING=(--share-all-embeddings --dropout 0.1 --label-smoothing 0.1
+    TRAINING=(--encoder-normalize-before --decoder-normalize-before --share-all-embeddings --dropout 0.1 --label-smoothing 0.1
         --max-source-positions 256 --max-target-positions 256
         --optimizer adam --adam-betas '(0.9, 0.98)' --clip-norm 1.0
         --lr-scheduler inverse_sqrt "${RATE[@]}" --max-tokens 2000)
     PLAIN=(--arch transformer --criterion label_smoothed_cross_entropy)
-    TREE=(--arch tsa_transformer --tree 1,2,4
+    TREE=(--arch tsa_transformer --tree $SHAPE
         --criterion tsa_online_kd --kd-objective tsa --kd-alpha 0.5)
 }
 
@@ -107,7 +107,7 @@ environment() {
 settings() {
     printf '%s\n' "quick=$QUICK" "seed=$SEED" "updates=$UPDATES"
     printf 'recipe=%s\n' "$({
-        cat "$HERE"/{words,phrases,make_data,segment}.py
+        cat "$HERE"/{words,phrases,sentences,make_data,segment}.py
         echo "${CORPUS[*]} $PIECES ${MODEL[*]} ${TRAINING[*]} ${PLAIN[*]} ${TREE[*]} $SAVE_EVERY"
     } | cksum | tr ' ' '-')"
     python3 "$HERE/report.py" versions
@@ -182,10 +182,10 @@ mend_last_checkpoint() {
 show_progress() {
     local line
     while IFS= read -r line; do
-        if [[ $line =~ train_inner.*nll_loss=([0-9.]+),\ ppl=([0-9.]+),\ wps=([0-9]+).*num_updates=([0-9]+) ]]; then
+        if [[ $line =~ train_inner.*nll_loss=([0-9.]+),.*\ ppl=([0-9.]+),\ wps=([0-9]+).*num_updates=([0-9]+) ]]; then
             printf '    update %4d of %d  nll %6.3f  ppl %7.2f  %5d words/s\n' \
                 "${BASH_REMATCH[4]}" "$UPDATES" "${BASH_REMATCH[1]}" "${BASH_REMATCH[2]}" "${BASH_REMATCH[3]}"
-        elif [[ $line =~ valid\ on.*nll_loss\ ([0-9.]+)\ .*ppl\ ([0-9.]+)\ .*num_updates\ ([0-9]+) ]]; then
+        elif [[ $line =~ valid\ on.*\ \|\ nll_loss\ ([0-9.]+)\ .*\ ppl\ ([0-9.]+)\ .*num_updates\ ([0-9]+) ]]; then
             printf '    update %4d of %d  nll %6.3f  ppl %7.2f  on validation data\n' \
                 "${BASH_REMATCH[3]}" "$UPDATES" "${BASH_REMATCH[1]}" "${BASH_REMATCH[2]}"
         fi

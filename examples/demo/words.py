@@ -9,8 +9,8 @@ from __future__ import annotations
 import datetime
 import random
 from collections.abc import Callable
-from functools import lru_cache
-from typing import NamedTuple
+from functools import cache
+from typing import Literal, NamedTuple
 
 from babel import Locale
 from babel.core import get_global
@@ -20,14 +20,13 @@ from babel.dates import (
     get_day_names,
     get_timezone_location,
 )
-from babel.lists import format_list
 from babel.numbers import (
     format_decimal,
     get_currency_name,
     get_territory_currencies,
 )
 from babel.units import format_unit
-from num2words import num2words
+from num2words import num2words  # type: ignore[import-untyped]
 
 LANGUAGES = ("en", "de")
 
@@ -68,7 +67,7 @@ def both(render: Callable[[str], str]) -> Pair:
 # --- the words ---------------------------------------------------------------------------------
 
 
-@lru_cache(maxsize=None)
+@cache
 def territories() -> tuple[Pair, ...]:
     """Every territory that CLDR names in both languages."""
     english, german = (Locale(language).territories for language in LANGUAGES)
@@ -76,7 +75,7 @@ def territories() -> tuple[Pair, ...]:
     return tuple(Pair(english[c], german[c]) for c in codes if c not in NOT_TERRITORIES)
 
 
-@lru_cache(maxsize=None)
+@cache
 def cities() -> tuple[Pair, ...]:
     """The cities that time zones are named after."""
     zones = [zone.split("/") for zone in sorted(get_global("zone_territories"))]
@@ -87,7 +86,7 @@ def cities() -> tuple[Pair, ...]:
     )
 
 
-@lru_cache(maxsize=None)
+@cache
 def currencies() -> tuple[str, ...]:
     """Codes of the legal tenders that have a name, not only a code, in both languages."""
     codes = {
@@ -142,7 +141,7 @@ def spoken_clock(hour: int, minute: int) -> Pair:
     return Pair(f"{gap.en} past {this.en}", f"{gap.de} nach {this.de}")
 
 
-def measure(number: float, unit: str, length: str = "long") -> Pair:
+def measure(number: float, unit: str, length: Literal["long", "short"] = "long") -> Pair:
     """(3.5, "length-kilometer") -> 3.5 kilometers, 3,5 Kilometer."""
     return both(lambda language: format_unit(number, unit, length, locale=language))
 

@@ -87,10 +87,13 @@ make_work_directory() {
     mkdir "$NEW"
 }
 
+# Without --required-batch-size-multiple 1, fairseq silently leaves out the longest sentences when their
+# number is no multiple of 8.
 translate() {
     fairseq-generate "$DATA/data-bin" --task translation --source-lang "$SOURCE" --target-lang "$TARGET" \
         --user-dir "$PLUGIN" --path "$MODEL/$CHECKPOINT" --gen-subset "$SUBSET" \
-        --beam "$BEAM" --lenpen "$LENPEN" --batch-size 128 --remove-bpe="$JOIN" ${EXTRA[@]+"${EXTRA[@]}"} \
+        --beam "$BEAM" --lenpen "$LENPEN" --batch-size 128 --required-batch-size-multiple 1 \
+        --remove-bpe="$JOIN" ${EXTRA[@]+"${EXTRA[@]}"} \
         >"$NEW/generate.log" 2>&1 || { cat "$NEW/generate.log" >&2 && die "fairseq-generate failed; its output stands above"; }
 }
 

@@ -36,7 +36,7 @@ def read_hypotheses(generated: Path, count: int) -> list[str]:
         if match := HYPOTHESIS.match(line):
             found[int(match[1])] = match[2]
     if sorted(found) != list(range(count)):
-        raise ScoringError(f"{generated}: {len(found)} hypotheses for {count} references")
+        raise ScoringError(f"fairseq-generate gave {len(found)} hypotheses for {count} references")
     return [found[index] for index in range(count)]
 
 

@@ -1,0 +1,396 @@
+"""examples/demo: the phrases, the corpus, the report, every message, and (slow) the quick run."""
+
+import datetime
+import os
+import random
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+ROOT = Path(__file__).parents[1]
+DEMO = ROOT / "examples" / "demo"
+sys.path.insert(0, str(DEMO))  # its modules import each other by name
+
+import make_data  # noqa: E402
+import phrases  # noqa: E402
+import report  # noqa: E402
+import sentences  # noqa: E402
+import words  # noqa: E402
+from words import Pair  # noqa: E402
+
+
+def run_demo(*arguments, **environment):
+    """run.sh in this Python's environment."""
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    return subprocess.run(
+        ["bash", str(DEMO / "run.sh"), *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PATH": path, **environment},
+    )
+
+
+# --- words ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "pair, en, de",
+    [
+        (words.spelled(21), "twenty-one", "einundzwanzig"),
+        (
+            words.spelled(230145),
+            *"two hundred and thirty thousand, one hundred and forty-five|"
+            "zweihundertdreißigtausendeinhundertfünfundvierzig".split("|"),
+        ),
+        (words.digits(1234.5), "1,234.5", "1.234,5"),
+        (words.ordinal(3), "third", "dritte"),
+        (words.ordinal(21), "twenty-first", "einundzwanzigste"),
+        (words.year_words(1985), "nineteen eighty-five", "neunzehnhundertfünfundachtzig"),
+        (words.date(datetime.date(2021, 3, 5), "short"), "3/5/21", "05.03.21"),
+        (words.date(datetime.date(2021, 3, 5), "medium"), "Mar 5, 2021", "05.03.2021"),
+        (words.date(datetime.date(2021, 3, 5), "long"), "March 5, 2021", "5. März 2021"),
+        (
+            words.date(datetime.date(2021, 3, 5), "full"),
+            *"Friday, March 5, 2021|Freitag, 5. März 2021".split("|"),
+        ),
+        (words.clock(datetime.time(15, 30)), "3:30 PM", "15:30 Uhr"),
+        (words.clock(datetime.time(0, 5)), "12:05 AM", "00:05 Uhr"),
+        (words.spoken_clock(3, 30), "half past three", "halb vier"),
+        (words.spoken_clock(12, 30), "half past twelve", "halb eins"),
+        (words.spoken_clock(12, 45), "a quarter to one", "Viertel vor eins"),
+        (words.spoken_clock(6, 15), "a quarter past six", "Viertel nach sechs"),
+        (words.spoken_clock(7, 35), "twenty-five to eight", "fünfundzwanzig vor acht"),
+        (words.spoken_clock(9, 20), "twenty past nine", "zwanzig nach neun"),
+        (words.measure(3.5, "length-kilometer"), "3.5 kilometers", "3,5 Kilometer"),
+        (words.measure(12, "speed-kilometer-per-hour", "short"), "12 km/h", "12 km/h"),
+        (words.currency_name("CHF"), "Swiss francs", "Schweizer Franken"),
+    ],
+)
+def test_words_are_said_in_both_languages(pair, en, de):
+    assert pair == Pair(en, de)
+
+
+def test_digits_are_replaced_by_words_in_either_language():
+    weeks = Pair("1,200 weeks ago", "vor 1.200 Wochen")
+
+    assert words.in_words(1200, weeks) == Pair(
+        "one thousand, two hundred weeks ago", "vor eintausendzweihundert Wochen"
+    )
+
+
+def test_inventories_name_real_things_only():
+    assert Pair("Switzerland", "Schweiz") in words.territories()
+    assert Pair("Vienna", "Wien") in words.cities()
+    assert "CHF" in words.currencies()
+    assert not {pair.en for pair in words.territories()} & {"Pseudo-Accents", "Unknown Region"}
+    assert not {pair.en for pair in words.cities()} & {"Isle of Man", "Qatar"}
+    assert "DEM" not in words.currencies(), "the mark is no legal tender any more"
+    assert "ZWG" not in words.currencies(), "CLDR has no German name for it"
+
+
+@pytest.mark.parametrize("unit", words.UNITS)
+def test_every_unit_has_a_name_in_both_languages(unit):
+    pair = words.measure(3, unit)
+
+    # Without a name Babel gives the unit's CLDR code.
+    assert unit not in (pair.en.split(" ", 1)[1], pair.de.split(" ", 1)[1])
+
+
+def test_drawn_numbers_do_not_end_in_one_of_a_kind():
+    rng = random.Random(0)
+    drawn = [words.draw_number(rng, 4) for _ in range(5000)]
+
+    assert min(drawn) == 2 and max(drawn) < 10_000
+    assert not [number for number in drawn if number % 100 == 1]
+
+
+# --- phrases -------------------------------------------------------------------------------------
+
+
+class First(random.Random):
+    """Draws the first of everything, and the least number."""
+
+    def choice(self, seq):
+        return seq[0]
+
+    def sample(self, population, k):
+        return list(population)[:k]
+
+    def randrange(self, start, stop=None, step=1):
+        return 0 if stop is None else start
+
+    def randint(self, a, b):
+        return a
+
+    def random(self):
+        return 0.0
+
+
+@pytest.mark.parametrize(
+    "maker, en, de",
+    [
+        (phrases.counted, "the first chapter", "das erste Kapitel"),
+        (phrases.plain_date, "1/1/50", "01.01.50"),
+        (
+            phrases.date_in_words,
+            *"the first of January, nineteen fifty|der erste Januar neunzehnhundertfünfzig".split(
+                "|"
+            ),
+        ),
+        (phrases.date_range, "Jan 1 – 3, 1950", "1.–3. Jan. 1950"),
+        (phrases.quarter, "1st quarter 1950", "1. Quartal 1950"),
+        (phrases.on_day, "on Sunday, January 1", "am Sonntag, dem 1. Januar"),
+        (phrases.appointment, "on Monday at 12:00 AM", "am Montag um 00:00 Uhr"),
+        (
+            phrases.opening_hours,
+            *"Monday to Monday from 12:00 AM to 12:00 AM|"
+            "Montag bis Montag von 00:00 Uhr bis 00:00 Uhr".split("|"),
+        ),
+        (phrases.money_rounded, "1.1 million UAE dirhams", "1,1 Millionen VAE-Dirham"),
+        (phrases.place_list, "Ascension Island", "Ascension"),
+        (
+            sentences.journey,
+            *"Flight from Abidjan to Accra on Sunday, January 1, at 12:00 AM|"
+            "Flug von Abidjan nach Accra am Sonntag, dem 1. Januar, um 00:00 Uhr".split("|"),
+        ),
+    ],
+)
+def test_phrases_are_said_in_both_languages(maker, en, de, monkeypatch):
+    for module in (phrases, sentences):
+        monkeypatch.setattr(module, "draw_number", lambda rng, digits: 2)
+
+    assert maker(First()) == Pair(en, de)
+
+
+@pytest.mark.parametrize("maker", sentences.WEIGHTS, ids=lambda maker: maker.__name__)
+def test_every_kind_of_phrase_is_whole_and_clean(maker):
+    rng = random.Random(7)
+    for _ in range(200):
+        for text in maker(rng):
+            assert text == " ".join(text.split()), "one line, single plain spaces"
+            assert not re.search(r"[{}]|\d{7}|None", text), text
+
+
+def test_percentages_have_one_decimal_at_most():
+    rng = random.Random(0)
+    for _ in range(500):
+        pair = phrases.percentage(rng)
+        assert re.fullmatch(r"\d+(\.\d)?(%| percent)", pair.en), pair
+        assert re.fullmatch(r"\d+(,\d)? (%|Prozent)", pair.de), pair
+
+
+# --- the corpus ----------------------------------------------------------------------------------
+
+
+def read(folder):
+    return {path.name: path.read_text(encoding="utf-8") for path in sorted(folder.iterdir())}
+
+
+def make(out, *arguments):
+    sizes = ["--train", "900", "--valid", "50", "--test", "50"]
+    return make_data.main(["--out", str(out), *sizes, *arguments])
+
+
+def test_corpus_is_a_function_of_the_seed(tmp_path):
+    assert make(tmp_path / "a") == make(tmp_path / "b") == make(tmp_path / "c", "--seed", "2") == 0
+
+    assert read(tmp_path / "a") == read(tmp_path / "b")
+    assert read(tmp_path / "a")["test.de"] != read(tmp_path / "c")["test.de"]
+
+
+def test_corpus_has_its_sizes_and_no_line_twice(tmp_path, capsys):
+    assert make(tmp_path / "data") == 0
+
+    files = read(tmp_path / "data")
+    assert sorted(files) == ["test.de", "test.en", "train.de", "train.en", "valid.de", "valid.en"]
+    for language in words.LANGUAGES:
+        lines = [files[f"{part}.{language}"].splitlines() for part in ("train", "valid", "test")]
+        assert [len(part) for part in lines] == [900, 50, 50]
+        assert len(set(sum(lines, []))) == 1000
+    assert capsys.readouterr().out == f"wrote 1000 pairs to {tmp_path / 'data'}\n"
+    assert [path.name for path in tmp_path.iterdir()] == ["data"], "nothing temporary is left"
+
+
+def test_pairs_that_share_a_side_are_not_drawn_again():
+    pairs = iter([Pair("a", "x"), Pair("a", "y"), Pair("b", "x"), Pair("c", "z")])
+
+    drawn = make_data.draw_corpus(2, seed=1, draw=lambda rng: next(pairs))
+
+    assert sorted(drawn) == [("a", "x"), ("c", "z")]
+
+
+def test_an_exhausted_generator_is_reported(monkeypatch):
+    monkeypatch.setattr(make_data, "PATIENCE", 10)
+    with pytest.raises(make_data.DemoError) as caught:
+        make_data.draw_corpus(3, seed=1, draw=lambda rng: Pair("a", "x"))
+
+    assert str(caught.value) == "only 1 different pairs can be made; 3 were asked for"
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        (["--seed", "x"], "--seed: got 'x'; expected a whole number"),
+        (["--seed", "-1"], "--seed: got '-1'; expected a whole number"),
+        (["--train", "0"], "--train: got '0'; expected a whole number above 0"),
+        (["--frobnicate"], "unrecognized arguments: --frobnicate"),
+    ],
+)
+def test_make_data_refuses_bad_flags(arguments, message, tmp_path, capsys):
+    assert make_data.main(["--out", str(tmp_path / "data"), *arguments]) == 1
+
+    assert capsys.readouterr().err == f"error: {message}\n"
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_make_data_leaves_foreign_files_alone(tmp_path, capsys):
+    folder = tmp_path / "data"
+    folder.mkdir()
+    (folder / "thesis.txt").write_text("mine")
+
+    assert make(folder) == 1
+
+    assert (
+        capsys.readouterr().err == f"error: --out: '{folder}' exists and is not an empty folder\n"
+    )
+    assert read(folder) == {"thesis.txt": "mine"}
+
+
+# --- the report ----------------------------------------------------------------------------------
+
+
+def result(name, bleu, translations, **values):
+    defaults = dict(exact=0.5, parameters=2000, inference_parameters=1000, seconds=83.4)
+    return report.Result(
+        name=name,
+        bleu=bleu,
+        signature="nrefs:1",
+        checkpoint=Path(name) / "checkpoint_best.pt",
+        translations=translations,
+        **{**defaults, **values},
+    )
+
+
+def test_translations_are_put_in_the_order_of_the_test_set(tmp_path):
+    path = tmp_path / "generate.txt"
+    path.write_text(
+        "S-1\t▁b\nH-1\t-0.1\t▁B\nD-1\t-0.1\tB\t2\nS-0\t▁a\nD-0\t-0.2\tA\u2028\nD-2\t0\t\n"
+    )
+
+    assert report.read_translations(path, 3) == ["A\u2028", "B\t2", ""]
+
+
+def test_missing_translations_are_reported(tmp_path):
+    path = tmp_path / "generate.txt"
+    path.write_text("D-1\t-0.1\tB\n")
+
+    with pytest.raises(report.DemoError) as caught:
+        report.read_translations(path, 2)
+
+    assert str(caught.value) == f"{path}: has translations of 1 sentences; expected 2"
+
+
+def test_parameters_are_counted_once_and_buffers_not():
+    shared = torch.zeros(5, 2)
+    state = {
+        "encoder.embed_tokens.weight": shared,
+        "decoder.output_projection.weight": shared,
+        "decoder.layers.0.fc1.bias": torch.zeros(3),
+        "decoder.tree.fc1.bias": torch.zeros(4),
+        "encoder.version": torch.zeros(1),
+        "encoder.embed_positions._float_tensor": torch.zeros(1),
+    }
+
+    assert report.count_parameters(state) == 17
+    assert report.count_parameters(state, set(state) - {"decoder.tree.fc1.bias"}) == 13
+
+
+@pytest.mark.parametrize(
+    "seconds, text", [(0.4, "0 s"), (59.4, "59 s"), (59.6, "1 min 00 s"), (83.4, "1 min 23 s")]
+)
+def test_duration(seconds, text):
+    assert report.duration(seconds) == text
+
+
+def test_table_shows_the_models_side_by_side():
+    lines = report.table(
+        [
+            result("plain", 71.26, [], parameters=1000),
+            result("tree", 8.0, [], exact=0.123, seconds=200),
+        ]
+    )
+
+    assert lines == [
+        "                                 plain    tree, leaf 0",
+        "BLEU                              71.3             8.0",
+        "translated exactly               50.0%           12.3%",
+        "parameters, training             1,000           2,000",
+        "parameters, inference            1,000           1,000",
+        "training time               1 min 23 s      3 min 20 s",
+    ]
+
+
+def test_examples_are_the_first_sentences_and_then_those_that_differ():
+    plain = result("plain", 1, ["a", "b", "c", "d", "e", "f"])
+    tree = result("tree", 1, ["a", "B", "c", "d", "e", "F"])
+
+    assert report.pick_examples([plain, tree], 2) == [0, 1, 5]
+    assert report.examples([plain, tree], list("uvwxyz"), list("UVWXYZ")).split("\n\n") == [
+        "source     u\nreference  U\nplain      a\ntree       a",
+        "source     v\nreference  V\nplain      b\ntree       B",
+        "source     w\nreference  W\nplain      c\ntree       c",
+        "source     z\nreference  Z\nplain      f\ntree       F",
+    ]
+
+
+def test_bleu_of_a_perfect_translation_and_its_signature():
+    text = ["Der Zug nach Wien fährt um halb vier ab."]
+
+    score, signature = report.corpus_bleu(text, text)
+
+    assert score == pytest.approx(100)
+    assert signature.startswith("nrefs:1|case:mixed|eff:no|tok:13a|smooth:exp|version:")
+    assert report.exact_share(["a", "b"], ["a", "c"]) == 0.5
+
+
+# --- run.sh --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        (
+            ["--fast"],
+            "unknown argument '--fast'; expected --quick, --out, --seed or --updates "
+            "(see run.sh --help)",
+        ),
+        (["--out"], "--out: needs a value"),
+        (["--seed", "x"], "--seed: got 'x'; expected a whole number, 0 or more"),
+        (["--updates", "0"], "--updates: got '0'; expected a whole number, 1 or more"),
+        (["--updates", "ten"], "--updates: got 'ten'; expected a whole number, 1 or more"),
+    ],
+)
+def test_run_refuses_bad_flags(arguments, message, tmp_path):
+    done = run_demo(*arguments, *(["--out", tmp_path / "run"] if "--out" not in arguments else []))
+
+    assert (done.returncode, done.stdout, done.stderr) == (1, "", f"error: {message}\n")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_run_leaves_files_and_foreign_folders_alone(tmp_path):
+    thesis = tmp_path / "thesis.txt"
+    thesis.write_text("mine")
+
+    file, folder = run_demo("--out", thesis), run_demo("--out", tmp_path)
+
+    assert file.returncode == folder.returncode == 1
+    assert file.stderr == f"error: --out: '{thesis}' is a file; expected a folder\n"
+    assert folder.stderr == (
+        f"error: --out: '{tmp_path}' holds something else than a run of the demo; "
+        "choose a new folder\n"
+    )
+    assert read(tmp_path) == {"thesis.txt": "mine"}

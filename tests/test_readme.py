@@ -1,0 +1,110 @@
+"""Every command that the documentation prints must be one that its program accepts."""
+
+import re
+import shlex
+import subprocess
+from pathlib import Path
+
+import pytest
+from fairseq import options
+
+from tsa_fairseq.cli import _parser
+
+ROOT = Path(__file__).parent.parent
+DOCUMENTS = ["README.md", "examples/demo/README.md", "examples/multi30k/README.md"]
+
+
+def commands(document):
+    """The commands in a document's bash blocks, as lists of words."""
+    text = (ROOT / document).read_text(encoding="utf-8")
+    found = []
+    for block in re.findall(r"^```bash\n(.*?)^```", text, re.MULTILINE | re.DOTALL):
+        for line in block.replace("\\\n", " ").splitlines():
+            words = shlex.split(line, comments=True)
+            if words:
+                found.append(words)
+    return found
+
+
+ALL = [(document, words) for document in DOCUMENTS for words in commands(document)]
+
+
+def of(program):
+    found = [words[1:] for _, words in ALL if words[0] == program]
+    return pytest.mark.parametrize("argv", found, ids=[" ".join(argv)[:40] for argv in found])
+
+
+def test_commands_are_found():
+    programs = {words[0] for _, words in ALL}
+    assert programs == {"bash", "pip", "fairseq-train", "fairseq-generate", "tsa-fairseq"}
+    assert len(ALL) >= 10
+
+
+@of("fairseq-train")
+def test_fairseq_train(argv):
+    args = options.parse_args_and_arch(options.get_training_parser(), plugin_loaded(argv))
+    assert args.criterion == "tsa_online_kd"
+    assert args.tree
+
+
+@of("fairseq-generate")
+def test_fairseq_generate(argv):
+    args = options.parse_args_and_arch(options.get_generation_parser(), plugin_loaded(argv))
+    assert args.beam == 5
+
+
+def plugin_loaded(argv):
+    """Without --user-dir, whose value the shell would compute; the plugin is imported here."""
+    where = argv.index("--user-dir")
+    assert argv[where + 1] == "$(tsa-fairseq path)"
+    return argv[:where] + argv[where + 2 :]
+
+
+@of("tsa-fairseq")
+def test_tsa_fairseq(argv):
+    assert _parser().parse_args(argv).run
+
+
+@of("bash")
+def test_scripts_exist_and_know_their_flags(argv):
+    script, *flags = argv
+    assert (ROOT / script).is_file()
+    own = flags[: flags.index("--")] if "--" in flags else flags
+    done = subprocess.run(
+        ["bash", script, "--help"], capture_output=True, text=True, cwd=ROOT, check=True
+    )
+    for flag in own:
+        if flag.startswith("--"):
+            assert re.search(rf"{flag}\b", done.stdout)
+
+
+@of("pip")
+def test_pip_installs_from_the_clone(argv):
+    assert argv[0] == "install"
+    extras = re.fullmatch(r"\.(\[(\w+)\])?", argv[-1])
+    assert extras, argv
+    if extras.group(2):
+        assert f'"{extras.group(2)}"' in (ROOT / "setup.py").read_text(encoding="utf-8")
+
+
+def test_printed_tree_is_what_the_command_prints(capsys):
+    from tsa_fairseq.cli import main
+
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    (argv,) = [words[1:] for d, words in ALL if d == "README.md" and words[0] == "tsa-fairseq"]
+    assert main(argv) == 0
+    assert f"```\n{capsys.readouterr().out}```" in text
+
+
+def test_figures_that_the_log_shows_are_explained():
+    """Names of the log's figures, as another test finds them in the real log."""
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    for name in ("nll_leaf0", "nll_ensemble", "kd_loss", "kd_weight", "pairwise_kl"):
+        assert f"`{name}`" in text
+
+
+@pytest.mark.parametrize("document", DOCUMENTS)
+def test_links_lead_somewhere(document):
+    path = ROOT / document
+    for link in re.findall(r"\]\((?!https?:)([^)#]+)", path.read_text(encoding="utf-8")):
+        assert (path.parent / link).exists(), link

@@ -1,0 +1,276 @@
+"""The real command line, on a translation task that a tiny model learns in seconds.
+
+Sequences of digits are translated into German number words, one word a digit.
+"""
+
+import json
+import random
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import fairseq_cli.train
+import pytest
+import torch
+
+import tsa_fairseq
+from tsa_fairseq.checkpoint import read_checkpoint
+
+PLUGIN = str(Path(tsa_fairseq.__file__).parent)
+WORDS = "null eins zwei drei vier fünf sechs sieben acht neun".split()
+DIMENSIONS = [
+    *("--encoder-layers", "1", "--decoder-layers", "2"),
+    *("--encoder-embed-dim", "32", "--encoder-ffn-embed-dim", "64"),
+    *("--decoder-embed-dim", "32", "--decoder-ffn-embed-dim", "64"),
+    *("--encoder-attention-heads", "2", "--decoder-attention-heads", "2"),
+]
+TRAINING = [
+    *("--optimizer", "adam", "--lr", "0.005", "--lr-scheduler", "inverse_sqrt"),
+    *("--warmup-updates", "20", "--max-tokens", "500", "--label-smoothing", "0.1"),
+    *("--cpu", "--num-workers", "0", "--log-format", "json"),
+]
+TREE = [
+    *("--arch", "tsa_transformer", "--tree", "1,3"),
+    *("--criterion", "tsa_online_kd", "--kd-alpha", "0.3", "--kd-rampup-updates", "40"),
+]
+PLAIN = ["--arch", "transformer", "--criterion", "label_smoothed_cross_entropy"]
+UPDATES = 140
+
+
+def command(name, *args, **kwargs):
+    """Run one of fairseq's commands, as a user would."""
+    program = f"import sys; from fairseq_cli.{name} import cli_main; sys.exit(cli_main())"
+    return subprocess.run(
+        [sys.executable, "-c", program, *map(str, args)], capture_output=True, text=True, **kwargs
+    )
+
+
+def succeeded(done):
+    assert done.returncode == 0, done.stderr[-3000:]
+    return done.stdout + done.stderr
+
+
+def train(data, save, *flags):
+    arguments = ["--user-dir", PLUGIN, *DIMENSIONS, *TRAINING, "--save-dir", save, *flags]
+    return succeeded(command("train", data, *arguments))
+
+
+def logged(output, kind):
+    """The figures of every log line of one kind: train_inner, train or valid."""
+    marker = f"| INFO | {kind} | "
+    return [json.loads(s.split(marker)[1]) for s in output.splitlines() if marker in s]
+
+
+@pytest.fixture(scope="session")
+def data(tmp_path_factory):
+    root, draw = tmp_path_factory.mktemp("digits"), random.Random(0)
+    for split, count in [("train", 3000), ("valid", 100), ("test", 100)]:
+        lines = [[draw.randrange(10) for _ in range(draw.randint(2, 5))] for _ in range(count)]
+        for side, word in [("digits", str), ("words", WORDS.__getitem__)]:
+            text = "".join(" ".join(map(word, line)) + "\n" for line in lines)
+            (root / f"{split}.{side}").write_text(text, encoding="utf-8")
+    prefixes = [f(split) for split in ("train", "valid", "test")
+                for f in (lambda s: f"--{s}pref", lambda s: root / s)]  # fmt: skip
+    succeeded(command("preprocess", "-s", "digits", "-t", "words", *prefixes,
+                      "--destdir", root / "bin", "--workers", "1"))  # fmt: skip
+    return root / "bin"
+
+
+@pytest.fixture(scope="session")
+def trained(data, tmp_path_factory):
+    """A save directory and what was printed while training into it."""
+    root = tmp_path_factory.mktemp("trained")
+    output = train(
+        data, root / "save", *TREE,
+        *("--max-update", UPDATES, "--save-interval-updates", UPDATES // 2),
+        *("--log-interval", "20", "--update-epoch-batch-itr", "True"),
+        *("--tensorboard-logdir", root / "tensorboard"),
+        *("--eval-bleu", "--eval-bleu-args", '{"beam": 2}'),
+        *("--best-checkpoint-metric", "nll_ensemble"),
+    )  # fmt: skip
+    return root, output
+
+
+def test_it_learns(trained):
+    _, output = trained
+    first, last = logged(output, "train_inner")[0], logged(output, "valid")[-1]
+    # log2(10) = 3.3 bits is what guessing a digit costs; the end of the sentence adds to it
+    assert float(first["nll_loss"]) > 2.5
+    assert float(last["valid_nll_loss"]) < 1.2
+    assert float(last["valid_bleu"]) > 40
+    for leaf in range(3):
+        assert float(last[f"valid_nll_leaf{leaf}"]) < 1.2
+    assert last["valid_nll_leaf0"] == last["valid_nll_loss"]
+    best = min(float(entry["valid_nll_ensemble"]) for entry in logged(output, "valid"))
+    assert float(last["valid_best_nll_ensemble"]) == best
+
+
+def test_figures_are_shown_in_training_and_validation(trained):
+    _, output = trained
+    names = {"loss", "nll_loss", "ppl", "nll_leaf0", "nll_leaf1", "nll_leaf2", "nll_ensemble"}
+    names |= {"kd_loss", "kd_weight", "pairwise_kl", "disagreement"}
+    assert names <= logged(output, "train_inner")[0].keys()
+    assert {f"valid_{name}" for name in names} <= logged(output, "valid")[0].keys()
+    weights = [float(entry["kd_weight"]) for entry in logged(output, "train_inner")]
+    assert weights[0] < weights[1] < 0.3 and weights[-1] == 0.3
+    assert "objective tsa: (1/K) Σ_k [(1-a) CE_k + a 1² mean_{j≠k} KL(p_k ‖ p_j)" in output
+
+
+def test_tensorboard_gets_the_figures(trained):
+    root, _ = trained
+    events = b"".join(p.read_bytes() for p in (root / "tensorboard").rglob("events*"))
+    assert b"nll_ensemble" in events and b"disagreement" in events
+
+
+def test_stopped_and_resumed_equals_never_stopped(data, trained, tmp_path):
+    """In the middle of an epoch; without --update-epoch-batch-itr, fairseq itself would go on with
+    other batches in every epoch but the first."""
+    root, output = trained
+    (half,) = (root / "save").glob(f"checkpoint_*_{UPDATES // 2}.pt")
+    shutil.copy(half, tmp_path / "checkpoint_last.pt")
+    again = train(data, tmp_path, *TREE, "--max-update", UPDATES, "--log-interval", "20",
+                  "--update-epoch-batch-itr", "True")  # fmt: skip
+    states = [read_checkpoint(str(d / "checkpoint_last.pt"), "") for d in (root / "save", tmp_path)]
+    assert states[0]["optimizer_history"][-1]["num_updates"] == UPDATES
+    for name, tensor in states[0]["model"].items():
+        assert torch.equal(states[1]["model"][name], tensor), name
+    losses = [logged(text, "train_inner")[-1]["loss"] for text in (output, again)]
+    assert losses[0] == losses[1]
+
+
+def test_one_leaf_trains_bit_for_bit_as_the_plain_transformer(data, tmp_path):
+    curves, models = [], []
+    one_leaf = ["--arch", "tsa_transformer", "--tree", "2", "--criterion", "tsa_online_kd"]
+    for name, flags in [("plain", PLAIN), ("tree", one_leaf)]:
+        output = train(data, tmp_path / name, *flags, "--max-update", "20", "--log-interval", "1",
+                       "--dropout", "0.3", "--update-freq", "2")  # fmt: skip
+        figures = ("loss", "nll_loss", "ppl", "gnorm")
+        curves.append([[e[figure] for figure in figures] for e in logged(output, "train_inner")])
+        path = str(tmp_path / name / "checkpoint_last.pt")
+        models.append(read_checkpoint(path, "")["model"])
+    assert len(curves[0]) == 20
+    assert curves[0] == curves[1]
+    assert list(models[0]) == list(models[1])
+    for name, tensor in models[0].items():
+        assert torch.equal(models[1][name], tensor), name
+
+
+def hypotheses(output):
+    lines = [line[2:].split("\t") for line in output.splitlines() if line.startswith("H-")]
+    return {int(number): text for number, _, text in lines}
+
+
+def generate(data, path, *flags):
+    # by default fairseq leaves out a last group of fewer than eight sentences
+    every_sentence = ("--required-batch-size-multiple", "1")
+    arguments = ["--user-dir", PLUGIN, "--path", path, "--cpu", "--beam", "2", *every_sentence]
+    return hypotheses(succeeded(command("generate", data, *arguments, *flags)))
+
+
+def test_generate_translates_by_every_leaf(data, trained):
+    root, _ = trained
+    path = root / "save" / "checkpoint_best.pt"
+    digits = (data.parent / "test.digits").read_text().splitlines()
+    expected = [[WORDS[int(d)] for d in line.split()] for line in digits]
+    for leaf in (0, 2):
+        overrides = ["--model-overrides", f"{{'tree_inference': 'leaf:{leaf}'}}"] if leaf else []
+        found = generate(data, path, *overrides)
+        right = sum(
+            word == other
+            for number, text in found.items()
+            for word, other in zip(expected[number], text.split(), strict=False)
+        )
+        assert len(found) == 100
+        # a guess is right one time in ten
+        assert right / sum(map(len, expected)) > 0.5
+
+
+def test_validate_gives_what_training_logged(data, trained):
+    root, output = trained
+    path = root / "save" / "checkpoint_last.pt"
+    done = command("validate", data, "--task", "translation", "--user-dir", PLUGIN,
+                   "--path", path, "--cpu", "--max-tokens", "500")  # fmt: skip
+    line = succeeded(done)
+    last = logged(output, "valid")[-1]
+    for name in ("loss", "nll_loss", "nll_leaf2", "nll_ensemble"):
+        assert f"{name} {last[f'valid_{name}']}" in line
+    assert "kd_weight 0.3" in line
+
+
+def test_interactive_translates(data, trained):
+    root, _ = trained
+    done = command("interactive", data, "--user-dir", PLUGIN, "--cpu", "--beam", "2",
+                   "--path", root / "save" / "checkpoint_best.pt", input="3 1 4\n")  # fmt: skip
+    found = hypotheses(succeeded(done))
+    assert set(found[0].split()) <= set(WORDS) and len(found[0].split()) >= 2
+
+
+def test_warm_start_from_a_stock_checkpoint(data, tmp_path):
+    """The plain model's figures are leaf 0's, and the checkpoint no longer needs that file."""
+    plain = train(data, tmp_path / "plain", *PLAIN, "--max-update", "10")
+    start = tmp_path / "plain" / "checkpoint_last.pt"
+    flags = [*TREE, "--tree-init-from", start, "--max-update", "1", "--lr", "0",
+             "--warmup-init-lr", "0"]  # fmt: skip
+    output = train(data, tmp_path / "tree", *flags)
+    before, after = (logged(text, "valid")[-1]["valid_nll_loss"] for text in (plain, output))
+    assert before == after
+    shutil.rmtree(tmp_path / "plain")
+    assert len(generate(data, tmp_path / "tree" / "checkpoint_last.pt")) == 100
+
+
+def test_a_refusal_is_one_line_and_nothing_is_written(data, tmp_path):
+    done = command("train", data, "--user-dir", PLUGIN, *DIMENSIONS, *TRAINING, *TREE,
+                   "--tree", "2[1,1]", "--save-dir", tmp_path / "save")  # fmt: skip
+    assert done.returncode == 1
+    assert done.stderr.splitlines() == [
+        "error: --tree: '2[1,1]' has a path of 3 layers; every path must have --decoder-layers = 2"
+    ]
+    assert not (tmp_path / "save").exists()
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (
+            [*TREE, "--kd-alpha", "1.2"],
+            "error: --kd-alpha: got 1.2; expected a number from 0 to 1",
+        ),
+        (
+            [*TREE, "--kd-temperature", "0"],
+            "error: --kd-temperature: got 0; expected a number above 0",
+        ),
+        ([*TREE, "--kd-objective", "x"], "error: --kd-objective: got 'x'; expected one of tsa"),
+        (
+            [*TREE, "--tree-inference", "leaf:3"],
+            "error: --tree-inference: got 'leaf:3'; the tree '1,3' has leaf:0 to leaf:2",
+        ),
+        (
+            [*TREE, "--tree-init-from", "nowhere.pt"],
+            "error: --tree-init-from: 'nowhere.pt' does not exist or is not a file",
+        ),
+        (
+            [*TREE, "--adaptive-softmax-cutoff", "5"],
+            "error: --adaptive-softmax-cutoff: got '[5]'; it cannot be used with a tree: "
+            "the leaves' predictions must be over the whole vocabulary",
+        ),
+        (
+            [*TREE[:4], "--criterion", "label_smoothed_cross_entropy"],
+            "error: --criterion: got 'label_smoothed_cross_entropy', which would train leaf 0 "
+            "of the tree '1,3' alone; expected tsa_online_kd",
+        ),
+        (
+            [*PLAIN, "--criterion", "tsa_online_kd"],
+            "error: --criterion: got 'tsa_online_kd', which needs a tree: "
+            "expected --arch tsa_transformer or a named one, not TransformerModel",
+        ),
+    ],
+)
+def test_refused_by_fairseq_train(flags, message, data, tmp_path, monkeypatch):
+    save = tmp_path / "save"
+    argv = [str(data), "--user-dir", PLUGIN, *DIMENSIONS, *TRAINING, "--save-dir", str(save)]
+    monkeypatch.setattr(sys, "argv", ["fairseq-train", *argv, *flags])
+    with pytest.raises(SystemExit) as raised:
+        fairseq_cli.train.cli_main()
+    assert raised.value.code == message
+    assert not list(save.glob("*"))
