@@ -23,13 +23,17 @@ def task():
 
 @pytest.fixture
 def build(task):
-    """build(arch, seed=0, **flags): a model with tiny dimensions, drawn from the seed."""
+    """build(arch, seed=0, noise=0, **flags): a model with tiny dimensions, from the seed."""
 
-    def build_model(arch="tsa_transformer", seed=0, **flags):
+    def build_model(arch="tsa_transformer", seed=0, noise=0.0, **flags):
         args = argparse.Namespace(**{**TINY, **flags})
         ARCH_CONFIG_REGISTRY[arch](args)
         torch.manual_seed(seed)
-        return ARCH_MODEL_REGISTRY[arch].build_model(args, task)
+        model = ARCH_MODEL_REGISTRY[arch].build_model(args, task)
+        with torch.no_grad():  # norms begin as 1 and 0: without noise one stands for any other
+            for parameter in model.parameters():
+                parameter.add_(noise * torch.randn_like(parameter))
+        return model
 
     return build_model
 
@@ -42,11 +46,13 @@ def batch(task):
 @pytest.fixture
 def criterion(task):
     """criterion(**flags): tsa_online_kd."""
-    from tsa_fairseq.criterion import TSAOnlineKDCriterion
+    from tsa_fairseq.criterion import TSAOnlineKDConfig, TSAOnlineKDCriterion
 
-    return lambda **flags: TSAOnlineKDCriterion(
-        task, **{"sentence_avg": False, "label_smoothing": 0.1, **flags}
-    )
+    def build_criterion(**flags):
+        defaults = {"sentence_avg": False, "label_smoothing": 0.1}
+        return TSAOnlineKDCriterion(TSAOnlineKDConfig(**{**defaults, **flags}), task)
+
+    return build_criterion
 
 
 @pytest.fixture

@@ -1,4 +1,5 @@
 import copy
+import dataclasses
 import math
 
 import pytest
@@ -9,6 +10,8 @@ from helpers import exactly, make_batch
 
 from tsa_fairseq.criterion import TSAOnlineKDCriterion, metrics
 from tsa_fairseq.errors import UsageError
+from tsa_fairseq.objectives import KDSettings, Objective
+from tsa_fairseq.outputs import Term
 
 TREE = "1[1[1,1],2]"
 PAD = 1
@@ -65,29 +68,31 @@ def test_loss_against_the_reference(tree, temperature, build, batch, criterion):
     assert loss.item() == pytest.approx(expected, rel=1e-10)
 
 
+class Fixed:
+    """A tree whose features are given."""
+
+    def __init__(self, model, batch, change=lambda features: features):
+        output = model(**batch["net_input"], leaves="all")
+        features = [change(f.detach()).requires_grad_() for f in output.features]
+        self.output = dataclasses.replace(output, features=tuple(features))
+        self.decoder, self.get_targets = model.decoder, model.get_targets
+
+    def __call__(self, **_):
+        return self.output
+
+
 def test_gradient_of_the_features_against_the_reference(build, task, criterion):
     batch = make_batch(task, lengths=(3, 1))
     model = build(tree="2[1,1]").double()
-    captured = []
-    project = model.output_layer
-
-    def keep(features):
-        logits = project(features)
-        logits.retain_grad()
-        captured.append(logits)
-        return logits
-
-    model.output_layer = keep
-    loss, _, _ = criterion(kd_alpha=0.3, kd_temperature=2.0)(model, batch)
-    loss.backward()
-    model.output_layer = project
+    fixed = Fixed(model, batch)
+    criterion(kd_alpha=0.3, kd_temperature=2.0)(fixed, batch)[0].backward()
     logits, gold = leaf_logits(model, batch)
-    expected = reference.gradient(lambda z: reference.tsa(z, gold, 0.3, 2.0, 0.1), logits)
+    of_logits = reference.gradient(lambda z: reference.tsa(z, gold, 0.3, 2.0, 0.1), logits)
+    matrix = model.decoder.output_projection.weight.detach()
+    expected = torch.tensor(of_logits, dtype=torch.float64) @ matrix  # N x K x D
     real = batch["target"].ne(PAD)
-    actual = torch.stack([z.grad for z in captured], dim=2)
-    torch.testing.assert_close(
-        actual[real], torch.tensor(expected, dtype=torch.float64), rtol=1e-6, atol=1e-8
-    )
+    actual = torch.stack([f.grad for f in fixed.output.features], dim=2)  # B x T x K x D
+    torch.testing.assert_close(actual[real], expected, rtol=1e-6, atol=1e-8)
     assert (actual[~real] == 0).all()
 
 
@@ -134,16 +139,14 @@ def test_padding_adds_nothing(build, batch, criterion):
 
 def test_a_model_that_overflows_at_pads_still_has_a_finite_loss(build, batch, criterion):
     model = build(tree=TREE)
-    project = model.output_layer
-    pads = batch["target"].eq(PAD)
-
-    def overflow(features):
-        return project(features).masked_fill(pads.unsqueeze(-1), math.inf)
-
-    model.output_layer = overflow
-    loss, _, _, grads = run(criterion(), model, batch)
-    assert math.isfinite(loss)
-    assert all(grad.isfinite().all() for grad in grads.values())
+    pads = batch["target"].eq(PAD).unsqueeze(-1)
+    fixed = Fixed(model, batch, lambda features: features.masked_fill(pads, 3e38))
+    assert not model.output_layer(fixed.output.features[0]).isfinite().all()
+    loss, _, _ = criterion()(fixed, batch)
+    loss.backward()
+    assert math.isfinite(loss.item())
+    assert model.decoder.output_projection.weight.grad.isfinite().all()
+    assert all(f.grad.isfinite().all() for f in fixed.output.features)
 
 
 def test_two_half_batches_accumulate_to_the_whole(build, task, criterion):
@@ -174,6 +177,21 @@ def test_unreduced_loss_sums_to_the_loss(build, batch, criterion):
     assert each.shape == (batch["target"].numel(),)
     assert (each[batch["target"].eq(PAD).view(-1)] == 0).all()
     torch.testing.assert_close(each.sum(), tsa(model, batch)[0])
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_half_precision(dtype, build, batch, criterion):
+    """The loss is float32 and close to that of the same rounded parameters in float32."""
+    half = build(tree=TREE).to(dtype)
+    single = copy.deepcopy(half).float()
+    tsa = criterion(kd_temperature=2.0)
+    loss, _, logs = tsa(half, batch)
+    loss.backward()
+    assert loss.dtype == logs["kd_loss"].dtype == torch.float32
+    expected = tsa(single, batch)[0].item()
+    assert loss.item() == pytest.approx(expected, rel=4 * torch.finfo(dtype).eps)
+    for parameter in half.parameters():
+        assert parameter.grad.dtype == dtype and parameter.grad.isfinite().all()
 
 
 def test_every_parameter_gets_a_gradient(build, batch, criterion):
@@ -264,6 +282,56 @@ def test_figures_in_the_log(temperature, build, batch, criterion):
     for name, value in expected.items():
         tolerance = {"ppl": 1e-2}.get(name, 6e-4)
         assert float(shown[name]) == pytest.approx(value, abs=tolerance), name
+
+
+def test_figures_with_ignored_prefix_and_sentence_average(build, batch, criterion):
+    model = build(tree=TREE).double().eval()
+    loss, _, logs = criterion(ignore_prefix_size=2, sentence_avg=True)(model, batch)
+    shown = reduced([logs])
+    assert float(shown["loss"]) == pytest.approx(loss.item() / 3 / math.log(2), abs=6e-4)
+    assert float(shown["kd_weight"]) == 0.5  # a mean over the 10 tokens that are left of 16
+    assert float(shown["nll_loss"]) == pytest.approx(
+        logs["nll_loss"].item() / 16 / math.log(2), abs=6e-4
+    )
+    assert float(shown["disagreement"]) == pytest.approx(logs["disagreement"].item() / 10, abs=6e-4)
+
+
+def test_the_log_holds_no_graph(build, batch, criterion):
+    logs = criterion()(build(tree=TREE), batch)[2]
+    assert not any(v.requires_grad for v in logs.values() if torch.is_tensor(v))
+
+
+class PerToken(Objective):
+    """An objective whose only term is one value a token."""
+
+    def __init__(self, name):
+        super().__init__(KDSettings())
+        self.name = name
+
+    def kd_weight(self, leaves, ramp):
+        return 2.0
+
+    def cross_entropy_weight(self, leaves, ramp):
+        return 0.0
+
+    def terms(self, block, ramp):
+        return [Term(self.name, 2.0, -block.log_probs.mean(dim=(0, 2)))]
+
+    def formula(self):
+        return "a test"
+
+
+@pytest.mark.parametrize("name", ["kd", "other"])
+def test_another_objective(name, build, batch, criterion):
+    model, other = build(tree=TREE).double(), criterion()
+    other.objective = PerToken(name)
+    loss, _, logs = other(model, batch)
+    logits, _ = leaf_logits(model, batch)
+    mean = sum(
+        -math.log(p) / 40 / 3 for token in logits for z in token for p in reference.softmax(z)
+    )
+    assert loss.item() == pytest.approx(2 * mean / 3)
+    assert logs["kd_loss"].item() == pytest.approx(mean if name == "kd" else 0.0)
 
 
 def test_logs_of_several_workers_are_summed(build, task, criterion):

@@ -58,7 +58,7 @@ def test_names_of_peers_and_norms(build):
 @pytest.mark.parametrize("variant", VARIANTS)
 @pytest.mark.parametrize("tree", TREES)
 def test_in_evaluation_a_leaf_alone_gives_what_it_gives_among_all(tree, variant, build, batch):
-    model = build(tree=tree, **VARIANTS[variant]).eval()
+    model = build(tree=tree, noise=0.1, **VARIANTS[variant]).eval()
     together = features(model, batch)
     for leaf, expected in enumerate(together):
         (alone,) = features(model, batch, leaves=[leaf])
@@ -107,7 +107,8 @@ def test_step_by_step_decoding_gives_the_full_forward(leaf, variant, build, task
 @pytest.mark.parametrize("variant", ["post-norm", "pre-norm"])
 @pytest.mark.parametrize("leaf", [0, 1, 3])
 def test_for_inference_only_a_plain_decoder_is_left(leaf, variant, build, batch, inference_config):
-    model = build(tree="1,2,4", tree_inference=f"leaf:{leaf}", **VARIANTS[variant]).eval()
+    flags = {"tree_inference": f"leaf:{leaf}", **VARIANTS[variant]}
+    model = build(tree="1,2,4", noise=0.1, **flags).eval()
     expected = model(**batch["net_input"])[0]
     (of_leaf,) = features(model, batch, leaves=[leaf])
     assert torch.equal(expected, model.output_layer(of_leaf))
@@ -116,6 +117,30 @@ def test_for_inference_only_a_plain_decoder_is_left(leaf, variant, build, batch,
     assert (
         model.state_dict().keys() == build("transformer", **VARIANTS[variant]).state_dict().keys()
     )
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_peers_have_the_parameters_of_the_layer_they_stand_beside(variant, build):
+    state = build(tree="1,2,4", **VARIANTS[variant]).state_dict()
+
+    def below(prefix):
+        return {
+            name[len(prefix) :]: t.shape for name, t in state.items() if name.startswith(prefix)
+        }
+
+    for depth, peers in [(1, [1]), (2, [1, 2, 3])]:
+        for peer in peers:
+            expected = below(f"decoder.layers.{depth}.")
+            assert below(f"decoder.peers.{depth}.{peer}.") == expected != {}
+
+
+def test_without_any_padding(build, task):
+    batch = make_batch(task, lengths=(5, 5))
+    for flags in VARIANTS.values():
+        model = build(tree="1,2,4", noise=0.1, **flags).eval()
+        for leaf, expected in enumerate(features(model, batch)):
+            (alone,) = features(model, batch, leaves=[leaf])
+            torch.testing.assert_close(alone, expected, rtol=1e-5, atol=1e-5)
 
 
 def test_shared_layers_run_once(build, batch):

@@ -4,6 +4,7 @@ import datetime
 import os
 import random
 import re
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -309,6 +310,13 @@ def test_parameters_are_counted_once_and_buffers_not():
     assert report.count_parameters(state, set(state) - {"decoder.tree.fc1.bias"}) == 13
 
 
+def test_paths_below_the_current_folder_are_shown_short(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+    assert report.shown_path(tmp_path / "runs" / "a.pt") == "runs/a.pt"
+    assert report.shown_path(Path("/elsewhere/a.pt")) == "/elsewhere/a.pt"
+
+
 @pytest.mark.parametrize(
     "seconds, text", [(0.4, "0 s"), (59.4, "59 s"), (59.6, "1 min 00 s"), (83.4, "1 min 23 s")]
 )
@@ -357,6 +365,41 @@ def test_bleu_of_a_perfect_translation_and_its_signature():
     assert report.exact_share(["a", "b"], ["a", "c"]) == 0.5
 
 
+def test_translations_of_the_wrong_sentences_score_less():
+    references = ["Österreich und Japan", "am Montag um halb vier", "drei Wochen nach Ostern"]
+
+    assert report.corpus_bleu(references, references)[0] == pytest.approx(100)
+    assert report.shuffled_bleu(references, references) < 10
+
+
+def test_quick_asks_for_twice_what_one_gets_without_translating():
+    assert report.required_bleu(quick=True, unchanged=3.0, shuffled=0.5) == 6.0
+    assert report.required_bleu(quick=True, unchanged=3.0, shuffled=20.0) == 40.0
+    assert report.required_bleu(quick=False, unchanged=3.0, shuffled=0.5) == 60.0
+
+
+@pytest.mark.parametrize("quick, bleu, rest", [("no", 59.94, "60.0"), ("yes", 5.0, "6.0")])
+def test_a_leaf_that_learned_too_little_ends_in_an_error(
+    quick, bleu, rest, tmp_path, monkeypatch, capsys
+):
+    (tmp_path / "data").mkdir()
+    for side in words.LANGUAGES:
+        (tmp_path / "data" / f"test.{side}").write_text("x\n" * 3)
+    (tmp_path / "run.txt").write_text(f"quick={quick}\nseed=1\n")
+    models = [result("plain", 90.0, ["a", "b", "c"]), result("tree", bleu, ["a", "b", "d"])]
+    monkeypatch.setattr(report, "read_results", lambda run: models)
+    monkeypatch.setattr(report, "corpus_bleu", lambda *_: (3.0, ""))
+
+    assert report.main(["table", "--run", str(tmp_path)]) == 1
+
+    shown = capsys.readouterr()
+    assert shown.err == (
+        f"error: the tree's leaf reaches {bleu:.1f} BLEU; expected more than {rest}\n"
+    )
+    assert shown.out == (tmp_path / "report.txt").read_text(), "the table is shown all the same"
+    assert "seed=1" in shown.out
+
+
 # --- run.sh --------------------------------------------------------------------------------------
 
 
@@ -369,6 +412,7 @@ def test_bleu_of_a_perfect_translation_and_its_signature():
             "(see run.sh --help)",
         ),
         (["--out"], "--out: needs a value"),
+        (["--out", ""], "--out: needs a value"),
         (["--seed", "x"], "--seed: got 'x'; expected a whole number, 0 or more"),
         (["--updates", "0"], "--updates: got '0'; expected a whole number, 1 or more"),
         (["--updates", "ten"], "--updates: got 'ten'; expected a whole number, 1 or more"),
@@ -394,3 +438,69 @@ def test_run_leaves_files_and_foreign_folders_alone(tmp_path):
         "choose a new folder\n"
     )
     assert read(tmp_path) == {"thesis.txt": "mine"}
+
+
+def test_run_goes_on_with_the_same_settings_only(tmp_path):
+    (tmp_path / "run.txt").write_text(made_with(seed=2, updates=7))
+
+    done = run_demo("--out", tmp_path, "--updates", "8")
+
+    assert done.returncode == 1
+    assert done.stderr.startswith(
+        f"error: --out: '{tmp_path}' was made with seed=2, not seed=1; updates=7, not updates=8; "
+    )
+    assert done.stderr.endswith("; remove it or choose another folder\n")
+    assert sorted(read(tmp_path)) == ["run.txt"]
+
+
+def made_with(seed, updates):
+    """The settings that run.sh records, but of a recipe that never was."""
+    tools = "".join(f"{name}={version}\n" for name, version in report.versions().items())
+    return f"quick=no\nseed={seed}\nupdates={updates}\nrecipe=0-0\n{tools}"
+
+
+@pytest.mark.slow
+def test_quick_run_is_interrupted_goes_on_and_learns(tmp_path):
+    out = tmp_path / "run"
+    interrupt_when("update  100 of", "--quick", "--out", out)
+    assert (out / "plain" / "checkpoint_last.pt").is_file()
+    assert not (out / "plain" / "trained").exists()
+
+    done = run_demo("--quick", "--out", out)
+
+    assert done.returncode == 0, done.stderr
+    assert "making English-German pairs" not in done.stdout, "finished stages are not done again"
+    assert "update   50 of 250" not in done.stdout.split("training the tree")[0]
+    shown = (out / "report.txt").read_text()
+    assert done.stdout.endswith(shown)
+    bleu = re.search(r"^BLEU +([\d.]+) +([\d.]+)$", shown, re.MULTILINE)
+    assert min(map(float, bleu.groups())) > 6
+    sizes = re.search(r"^parameters, inference +([\d,]+) +([\d,]+)$", shown, re.MULTILINE)
+    assert sizes[1] == sizes[2], "a leaf has the plain model's size"
+
+    again = run_demo("--quick", "--out", out)
+
+    assert again.returncode == 0 and again.stdout.endswith(shown)
+    assert "training" not in again.stdout.split("results, also in")[0]
+
+
+def interrupt_when(text, *arguments):
+    """Start run.sh and press Ctrl-C, so to say, when a line of its output contains the text."""
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    with subprocess.Popen(
+        ["bash", str(DEMO / "run.sh"), *map(str, arguments)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env={**os.environ, "PATH": path},
+        start_new_session=True,  # so that the signal reaches the whole group, as from a terminal
+    ) as process:
+        seen = ""
+        for line in process.stdout:
+            seen += line
+            if text in line:
+                os.killpg(process.pid, signal.SIGINT)
+                break
+        seen += process.stdout.read()
+    assert process.returncode == 130, seen
+    assert seen.endswith("==> interrupted; the same command goes on from here\n")

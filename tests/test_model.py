@@ -1,4 +1,5 @@
 import argparse
+import dataclasses
 
 import pytest
 import torch
@@ -6,8 +7,16 @@ from fairseq import options
 from fairseq.models import ARCH_CONFIG_REGISTRY, ARCH_MODEL_REGISTRY
 from helpers import TINY, exactly
 
+from tsa_fairseq.criterion import TSAOnlineKDConfig
 from tsa_fairseq.errors import UsageError
 from tsa_fairseq.model import TSATransformerModel, complete_arguments
+
+TRAINING = {
+    "save_dir": "x",
+    "max_update": 1,
+    "criterion": "tsa_online_kd",
+    **{flag.name: flag.default for flag in dataclasses.fields(TSAOnlineKDConfig)},
+}
 
 
 def arguments(**flags):
@@ -86,6 +95,15 @@ def test_no_flag_collides_with_fairseqs(tmp_path):
             {"tree": "2[1,1]", "tree_inference": "leaf:2"},
             "--tree-inference: got 'leaf:2'; the tree '2[1,1]' has leaf:0 to leaf:1",
         ),
+        ({"decoder_layers": 0}, "--decoder-layers: got 0; expected 1 or more"),
+        (
+            {"tree_init_from": "nowhere.pt"},
+            "--tree-init-from: 'nowhere.pt' does not exist or is not a file",
+        ),
+        (
+            {**TRAINING, "kd_alpha": 1.5},
+            "--kd-alpha: got 1.5; expected a number from 0 to 1",
+        ),
         (
             {"tree_inference": "ensemble"},
             "--tree-inference: got 'ensemble'; expected leaf:N, such as leaf:0",
@@ -122,9 +140,8 @@ def test_refused_arguments(flags, message):
 
 
 def test_one_leaf_may_be_trained_with_any_criterion():
-    training = {"criterion": "cross_entropy", "save_dir": "x", "max_update": 1}
-    complete_arguments(arguments(tree="3", **training))
-    complete_arguments(arguments(tree="2[1,1]", **{**training, "criterion": "tsa_online_kd"}))
+    complete_arguments(arguments(tree="3", **{**TRAINING, "criterion": "cross_entropy"}))
+    complete_arguments(arguments(tree="2[1,1]", **TRAINING))
 
 
 def test_quantisation_noise_and_layers_to_keep_in_the_encoder_work(build, batch):
@@ -151,5 +168,8 @@ def test_extra_outputs_of_fairseq_are_kept(build, batch):
 def test_updates_done_are_passed_on(build, batch):
     model = build(tree="2[1,1]")
     assert model(**batch["net_input"], leaves="all").num_updates is None
+    heard = []
+    model.encoder.set_num_updates = heard.append  # as fairseq's own modules are told
     model.set_num_updates(7)
+    assert heard == [7]
     assert model(**batch["net_input"], leaves="all").num_updates == 7

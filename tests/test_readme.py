@@ -97,10 +97,19 @@ def test_printed_tree_is_what_the_command_prints(capsys):
 
 
 def test_figures_that_the_log_shows_are_explained():
-    """Names of the log's figures, as another test finds them in the real log."""
     text = (ROOT / "README.md").read_text(encoding="utf-8")
-    for name in ("nll_leaf0", "nll_ensemble", "kd_loss", "kd_weight", "pairwise_kl"):
+    code = (ROOT / "tsa_fairseq" / "criterion.py").read_text(encoding="utf-8")
+    names = set(re.findall(r'"((?:nll|kd|pairwise)_\w+|disagreement|loss|ppl)"', code))
+    names = {name.replace("nll_leaf", "nll_leaf0") for name in names}
+    assert {"loss", "nll_loss", "nll_ensemble", "kd_loss", "disagreement"} <= names
+    for name in names - {"kd_trunk_gradient"}:
         assert f"`{name}`" in text
+
+
+@pytest.mark.parametrize("document", DOCUMENTS)
+def test_nothing_is_left_to_fill_in(document):
+    text = (ROOT / document).read_text(encoding="utf-8")
+    assert not re.findall(r"^(?:[A-Z_]{5,}|<!--.*)$", text, re.MULTILINE)
 
 
 @pytest.mark.parametrize("document", DOCUMENTS)

@@ -114,6 +114,15 @@ def test_bad_tree(text, problem):
         Topology.parse(text, 6)
 
 
+def test_a_message_is_one_line():
+    message = "--tree: '3 1' has unexpected '1' at character 3" + ALLOWED
+    with pytest.raises(UsageError, match=exactly(message)):
+        Topology.parse("3\n1", 6)
+    message = "--tree: '1' has a path of 1 layer; every path must have --decoder-layers = 6"
+    with pytest.raises(UsageError, match=exactly(message)):
+        Topology.parse("1", 6)
+
+
 def test_drawing():
     assert Topology.parse("4[2,1[1,1]]", 6).draw() == (
         "layers 1-4\n"

@@ -101,6 +101,67 @@ def test_checkpoint_with_another_dictionary(build, stock, monkeypatch):
     refused(larger, path, message)
 
 
+def change(path, **tensors):
+    """Change or add parameters in a checkpoint's file."""
+    state = torch.load(path, weights_only=True)
+    state["model"].update(tensors)
+    torch.save(state, path)
+
+
+def test_positions_that_older_releases_stored(build, stock):
+    path = stock()
+    sinusoids = {
+        f"{s}.embed_positions._float_tensor": torch.zeros(1) for s in ("encoder", "decoder")
+    }
+    expected = torch.load(path, weights_only=True)["model"]
+    change(path, **sinusoids)
+    state = build(tree="1,2,4", tree_init_from=path).state_dict()
+    assert all(torch.equal(state[name], tensor) for name, tensor in expected.items())
+
+
+def test_names_of_old_releases_are_upgraded(build, stock):
+    path = stock()
+    state = torch.load(path, weights_only=True)["model"]
+    new, old = "decoder.layers.1.final_layer_norm.", "decoder.layers.1.layer_norms.2."
+    norm = {p: torch.randn(16) for p in ("weight", "bias")}
+    for part, tensor in norm.items():
+        del state[new + part]
+        state[old + part] = tensor
+    torch.save({"model": state}, path)
+    loaded = build(tree="1,2,4", tree_init_from=path).state_dict()
+    assert all(torch.equal(loaded[new + part], tensor) for part, tensor in norm.items())
+
+
+def test_separate_embeddings_do_not_fit_shared_ones(build, stock):
+    path = stock()
+    model = build(tree="2[1,1]", share_decoder_input_output_embed=True)
+    names = "decoder.embed_tokens.weight with decoder.output_projection.weight"
+    refused(
+        model, path, f"does not fit leaf 0: this model shares {names}, which differ in the file"
+    )
+
+
+def test_another_number_of_heads(build, stock):
+    path = stock()
+    state = torch.load(path, weights_only=True)
+    torch.save({**state, "args": argparse.Namespace(decoder_attention_heads=4)}, path)
+    refused(build(tree="2[1,1]"), path, "has --decoder-attention-heads 4, this model 2")
+
+
+def test_odd_contents(build, stock):
+    path = stock()
+    change(path, **{"decoder.version": 3})
+    refused(build(tree="2[1,1]"), path, "does not fit leaf 0: its decoder.version is no tensor")
+    path = stock(**PRE_NORM)
+    change(path, **{"decoder.version": torch.tensor([2.0])})
+    refused(
+        build(tree="2[1,1]", **PRE_NORM),
+        path,
+        "is a pre-norm model without a final norm, as early releases of fairseq made; "
+        "expected one with decoder.version 3",
+    )
+
+
 def test_missing_and_foreign_files(build, tmp_path):
     model = build(tree="2[1,1]")
     refused(model, "nowhere.pt", "does not exist or is not a file")

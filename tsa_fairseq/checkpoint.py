@@ -45,6 +45,16 @@ def _fairseq_globals() -> list[Any]:
     ]
 
 
+def check_exists(path: str, flag: str) -> None:
+    """Refuse a path that is not a file.
+
+    Raises:
+        UsageError: there is no such file.
+    """
+    if not os.path.isfile(path):
+        raise UsageError(f"{flag}: '{path}' does not exist or is not a file")
+
+
 def read_checkpoint(path: str, flag: str) -> dict[str, Any]:
     """The content of a fairseq checkpoint, on the CPU.
 
@@ -60,8 +70,7 @@ def read_checkpoint(path: str, flag: str) -> dict[str, Any]:
         raise UsageError(
             f"{flag}: reading '{path}' safely takes torch 2.4 or newer; this is {torch.__version__}"
         )
-    if not os.path.isfile(path):
-        raise UsageError(f"{flag}: '{path}' does not exist or is not a file")
+    check_exists(path, flag)
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:

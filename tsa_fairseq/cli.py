@@ -83,8 +83,6 @@ def _architecture(arch: str, decoder_layers: int | None, spec: str | None) -> Na
     ]
     if arch not in ours:
         raise UsageError(f"--arch: got '{arch}'; expected one of {', '.join(sorted(ours))}")
-    if decoder_layers is not None and decoder_layers < 1:
-        raise UsageError(f"--decoder-layers: got {decoder_layers}; expected 1 or more")
     args = Namespace(tree=spec, share_all_embeddings=True)
     if decoder_layers is not None:
         args.decoder_layers = decoder_layers

@@ -9,8 +9,10 @@ import torch
 from fairseq import utils
 from fairseq.criterions import FairseqCriterion, register_criterion
 from fairseq.dataclass import FairseqDataclass
+from fairseq.logging import metrics
 from omegaconf import II
 from torch import Tensor
+from torch.nn.functional import linear
 
 from tsa_fairseq.divergence import (
     SmoothedCrossEntropy,
@@ -20,13 +22,8 @@ from tsa_fairseq.divergence import (
     smoothed_cross_entropy,
 )
 from tsa_fairseq.errors import UsageError
-from tsa_fairseq.objectives import OBJECTIVES, KDSettings, build_objective
+from tsa_fairseq.objectives import OBJECTIVES, KDSettings, Objective, build_objective
 from tsa_fairseq.outputs import Term, TokenBlock, TreeOutput
-
-try:
-    from fairseq.logging import metrics
-except ImportError:  # fairseq 0.12.2 keeps them one level up
-    from fairseq import metrics
 
 logger = logging.getLogger(__name__)
 
@@ -83,6 +80,38 @@ class TSAOnlineKDConfig(FairseqDataclass):
     sentence_avg: bool = II("optimization.sentence_avg")
 
 
+def objective_from_flags(flags: Any) -> Objective:
+    """Check every flag of the criterion, and build the objective that they describe.
+
+    Args:
+        flags: a :class:`TSAOnlineKDConfig`, or parsed arguments with the same names.
+
+    Raises:
+        UsageError: a flag out of range.
+    """
+    if not 0.0 <= flags.label_smoothing < 1.0:
+        raise UsageError(
+            f"--label-smoothing: got {flags.label_smoothing:g}; expected a number from 0 to below 1"
+        )
+    if flags.kd_trunk_gradient not in TRUNK_GRADIENTS:
+        raise UsageError(
+            f"--kd-trunk-gradient: got '{flags.kd_trunk_gradient}'; "
+            f"expected one of {', '.join(TRUNK_GRADIENTS)}"
+        )
+    if flags.ignore_prefix_size < 0:
+        raise UsageError(
+            f"--ignore-prefix-size: got {flags.ignore_prefix_size}; expected 0 or more"
+        )
+    settings = KDSettings(
+        alpha=flags.kd_alpha,
+        temperature=flags.kd_temperature,
+        detach_targets=flags.kd_detach_targets,
+        direction=flags.kd_direction,
+        rampup_updates=flags.kd_rampup_updates,
+    )
+    return build_objective(flags.kd_objective, settings)
+
+
 @register_criterion("tsa_online_kd", dataclass=TSAOnlineKDConfig)
 class TSAOnlineKDCriterion(FairseqCriterion):
     """An objective's loss, averaged over the leaves: settings of the plain model carry over.
@@ -91,45 +120,14 @@ class TSAOnlineKDCriterion(FairseqCriterion):
         UsageError: a flag out of range.
     """
 
-    def __init__(
-        self,
-        task: Any,
-        sentence_avg: bool,
-        label_smoothing: float = 0.0,
-        ignore_prefix_size: int = 0,
-        kd_objective: str = "tsa",
-        kd_alpha: float = KDSettings.alpha,
-        kd_temperature: float = KDSettings.temperature,
-        kd_detach_targets: bool = KDSettings.detach_targets,
-        kd_direction: str = KDSettings.direction,
-        kd_rampup_updates: int = KDSettings.rampup_updates,
-        kd_trunk_gradient: str = "sum",
-    ) -> None:
+    def __init__(self, cfg: TSAOnlineKDConfig, task: Any) -> None:
         super().__init__(task)
-        if not 0.0 <= label_smoothing < 1.0:
-            raise UsageError(
-                f"--label-smoothing: got {label_smoothing:g}; expected a number from 0 to below 1"
-            )
-        if kd_trunk_gradient not in TRUNK_GRADIENTS:
-            raise UsageError(
-                f"--kd-trunk-gradient: got '{kd_trunk_gradient}'; "
-                f"expected one of {', '.join(TRUNK_GRADIENTS)}"
-            )
-        if ignore_prefix_size < 0:
-            raise UsageError(f"--ignore-prefix-size: got {ignore_prefix_size}; expected 0 or more")
-        self.sentence_avg = sentence_avg
-        self.label_smoothing = label_smoothing
-        self.ignore_prefix_size = ignore_prefix_size
-        self.trunk_gradient = kd_trunk_gradient
-        self.settings = KDSettings(
-            alpha=kd_alpha,
-            temperature=kd_temperature,
-            detach_targets=kd_detach_targets,
-            direction=kd_direction,
-            rampup_updates=kd_rampup_updates,
-        )
-        self.objective = build_objective(kd_objective, self.settings)
-        logger.info("objective %s: %s", kd_objective, self.objective.formula())
+        self.objective = objective_from_flags(cfg)
+        self.sentence_avg = cfg.sentence_avg
+        self.label_smoothing = cfg.label_smoothing
+        self.ignore_prefix_size = cfg.ignore_prefix_size
+        self.trunk_gradient = cfg.kd_trunk_gradient
+        logger.info("objective %s: %s", cfg.kd_objective, self.objective.formula())
 
     def forward(
         self, model: Any, sample: dict[str, Any], reduce: bool = True
@@ -150,7 +148,7 @@ class TSAOnlineKDCriterion(FairseqCriterion):
         output = model(**sample["net_input"], leaves="all", trunk_gradient=self.trunk_gradient)
         target = model.get_targets(sample, None)[:, self.ignore_prefix_size :]
         real = target.ne(self.padding_idx)  # B x T
-        block = self._token_block(model, output, target, real)
+        block = self._token_block(output, target, real)
         loss, logs = self._loss(block, output, real, reduce)
         sample_size = sample["target"].size(0) if self.sentence_avg else sample["ntokens"]
         logs.update(
@@ -160,13 +158,13 @@ class TSAOnlineKDCriterion(FairseqCriterion):
         )
         return loss, sample_size, logs
 
-    def _token_block(
-        self, model: Any, output: TreeOutput, target: Tensor, real: Tensor
-    ) -> TokenBlock:
+    def _token_block(self, output: TreeOutput, target: Tensor, real: Tensor) -> TokenBlock:
         """Every leaf's predictions at the real tokens; pads are gone before any softmax."""
         log_probs = []
         for features in output.features:
-            logits = model.output_layer(features[:, self.ignore_prefix_size :])  # B x T x V
+            # B x T x V, projected as the plain model does, pads too: the order in which the output
+            # matrix' gradient is added up is then the same
+            logits = linear(features[:, self.ignore_prefix_size :], output.output_matrix)
             # a half-precision softmax would round small probabilities to 0
             dtype = torch.promote_types(logits.dtype, torch.float32)
             log_probs.append(torch.log_softmax(logits[real], dim=-1, dtype=dtype))
@@ -176,7 +174,7 @@ class TSAOnlineKDCriterion(FairseqCriterion):
         self, block: TokenBlock, output: TreeOutput, real: Tensor, reduce: bool
     ) -> tuple[Tensor, dict[str, Any]]:
         leaves, _, vocabulary = block.log_probs.shape
-        ramp = self.settings.ramp(output.num_updates)
+        ramp = self.objective.settings.ramp(output.num_updates)
 
         def total(values: Tensor) -> Tensor:
             """N values to their sum, added up in the batch's own layout.
@@ -202,7 +200,7 @@ class TSAOnlineKDCriterion(FairseqCriterion):
             loss = loss + term.weight * total(values)
         loss = loss / leaves
 
-        logs = {"loss": loss.data, "nll_loss": sums[0].nll.data}
+        logs: dict[str, Any] = {"loss": loss.data, "nll_loss": sums[0].nll.data}
         if leaves > 1:
             with torch.no_grad():
                 compared = self._comparison(block, terms)
@@ -214,10 +212,14 @@ class TSAOnlineKDCriterion(FairseqCriterion):
 
     def _comparison(self, block: TokenBlock, terms: list[Term]) -> dict[str, Tensor]:
         """What the log says about the leaves together: N values each."""
-        kd = next(term.values for term in terms if term.name == "kd").mean(dim=0)
-        pairwise_kl = (
-            kd if self.objective.kd_is_pairwise_kl else peer_divergence(block.log_probs).mean(dim=0)
-        )
+        kd = torch.zeros_like(block.log_probs[0, :, 0])
+        for term in terms:
+            if term.name == "kd":
+                kd = term.values.mean(dim=0) if term.values.dim() > 1 else term.values
+        if self.objective.kd_is_pairwise_kl:
+            pairwise_kl = kd
+        else:
+            pairwise_kl = peer_divergence(block.log_probs).mean(dim=0)
         return {
             "nll_ensemble": ensemble_nll(block.log_probs, block.target),
             "kd_loss": kd,

@@ -15,11 +15,13 @@ from fairseq.models.transformer import (
 )
 from torch import Tensor
 
+from tsa_fairseq.checkpoint import check_exists
+from tsa_fairseq.criterion import objective_from_flags
 from tsa_fairseq.decoder import TreeDecoder
 from tsa_fairseq.errors import UsageError
 from tsa_fairseq.outputs import TreeOutput
 from tsa_fairseq.topology import Topology
-from tsa_fairseq.warm_start import PEER_CHOICES, warm_start
+from tsa_fairseq.warm_start import FLAG, PEER_CHOICES, warm_start
 
 CRITERION = "tsa_online_kd"
 
@@ -130,7 +132,8 @@ class TSATransformerModel(TransformerModel):
         features = self.decoder.leaf_features(
             prev_output_tokens, encoder_out, numbers, trunk_gradient
         )
-        return TreeOutput(tuple(numbers), features, self.num_updates)
+        matrix = self.decoder.output_projection.weight
+        return TreeOutput(tuple(numbers), features, matrix.view_as(matrix), self.num_updates)
 
     def prepare_for_inference_(self, cfg: Any) -> None:
         """Keep the leaf that translates, so that generation is the plain Transformer's."""
@@ -147,6 +150,8 @@ def complete_arguments(args: Namespace) -> None:
         UsageError: a bad tree or leaf, or an option that cannot work with a tree.
     """
     base_architecture(args)
+    if args.decoder_layers < 1:
+        raise UsageError(f"--decoder-layers: got {args.decoder_layers}; expected 1 or more")
     if not getattr(args, "tree", None):
         args.tree = str(Topology.balanced(args.decoder_layers))
     args.tree_inference = getattr(args, "tree_inference", None) or "leaf:0"
@@ -166,9 +171,19 @@ def complete_arguments(args: Namespace) -> None:
             f"--tree-init-peers: got '{args.tree_init_peers}'; "
             f"expected one of {', '.join(PEER_CHOICES)}"
         )
+    if args.tree_init_from:
+        check_exists(args.tree_init_from, FLAG)
+    _check_criterion(args, topology)
+
+
+def _check_criterion(args: Namespace, topology: Topology) -> None:
+    """Refuse bad flags of the criterion now: with several GPUs it is built in other processes."""
+    if not (hasattr(args, "save_dir") and hasattr(args, "max_update")):
+        return  # not training
     criterion = getattr(args, "criterion", None)
-    is_training = hasattr(args, "save_dir") and hasattr(args, "max_update")
-    if is_training and topology.num_leaves > 1 and criterion != CRITERION:
+    if criterion == CRITERION:
+        objective_from_flags(args)
+    elif topology.num_leaves > 1:
         raise UsageError(
             f"--criterion: got '{criterion}', which would train leaf 0 of the tree "
             f"'{args.tree}' alone; expected {CRITERION}"

@@ -12,11 +12,15 @@ class TreeOutput:
     Args:
         leaves: the leaves computed, in this order.
         features: for each of them the decoder's output before the output projection, B x T x D.
+        output_matrix: what projects features to the vocabulary, V x D. A view: as an output of the
+            model it is seen by ``DistributedDataParallel``, which would otherwise take an output
+            projection that is used outside of ``forward`` for unused.
         num_updates: updates done so far in this training; None outside of training.
     """
 
     leaves: tuple[int, ...]
     features: tuple[Tensor, ...]
+    output_matrix: Tensor
     num_updates: int | None
 
 

@@ -36,12 +36,14 @@ class Topology:
         Raises:
             UsageError: the text does not follow the grammar, or a path is not ``layers`` long.
         """
+        text = " ".join(text.split())  # a message is one line, whatever the text has
         root = parse_branch(text)
         lengths = sorted({sum(path) for path in root.paths()}, reverse=True)
         if lengths != [layers]:
             has = f"paths of {_join(lengths)}" if len(lengths) > 1 else f"a path of {lengths[0]}"
+            unit = "layer" if lengths == [1] else "layers"
             raise UsageError(
-                f"--tree: '{text}' has {has} layers; "
+                f"--tree: '{text}' has {has} {unit}; "
                 f"every path must have --decoder-layers = {layers}"
             )
         return cls.of(root)

@@ -4,6 +4,7 @@ import logging
 import re
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from tsa_fairseq.checkpoint import read_checkpoint
@@ -14,6 +15,7 @@ logger = logging.getLogger(__name__)
 FLAG = "--tree-init-from"
 PEER_CHOICES = ("fresh", "copy")
 
+_SINUSOIDS = re.compile(r"\.embed_positions\.(_float_tensor|weights)$")
 _PEER = re.compile(r"decoder\.peers\.(\d+)\.\d+\.(.+)")
 _LEAF_NORM = re.compile(r"decoder\.leaf_norms\.\d+\.(.+)")
 
@@ -30,11 +32,16 @@ def warm_start(model: Any, path: str, peers: str) -> None:
     Raises:
         UsageError: the file cannot be read, or its parameters are not those of leaf 0.
     """
-    loaded = read_checkpoint(path, FLAG)["model"]
-    model.upgrade_state_dict(loaded)  # checkpoints of older releases of fairseq
+    state = read_checkpoint(path, FLAG)
     own = model.state_dict()
+    # older releases of fairseq stored sinusoidal positions, which are computed anyway
+    loaded = {n: t for n, t in state["model"].items() if n in own or not _SINUSOIDS.search(n)}
+    _check_format(path, loaded, model)
+    _check_heads(path, state, model.args)
+    model.upgrade_state_dict(loaded)
     stock_name = {name: _stock_name(name) for name in own}
     _check_parameters(path, loaded, {n: t for n, t in own.items() if stock_name[n] == n})
+    _check_tied(path, loaded, own)
     copied = {
         name: loaded[stock_name[name]] if peers == "copy" or stock_name[name] == name else own[name]
         for name in own
@@ -47,6 +54,40 @@ def _stock_name(name: str) -> str:
     """The stock parameter that stands where this one does: same depth, same role."""
     name = _PEER.sub(r"decoder.layers.\1.\2", name)
     return _LEAF_NORM.sub(r"decoder.layer_norm.\1", name)
+
+
+def _check_format(path: str, loaded: dict[str, Tensor], model: Any) -> None:
+    for name, tensor in loaded.items():
+        if not isinstance(tensor, Tensor):
+            raise UsageError(f"{FLAG}: '{path}' does not fit leaf 0: its {name} is no tensor")
+    version = loaded.get("decoder.version")
+    if model.decoder.layer_norm is not None and (version is None or version.item() < 3):
+        raise UsageError(
+            f"{FLAG}: '{path}' is a pre-norm model without a final norm, as early releases of fairseq made; "
+            "expected one with decoder.version 3"
+        )
+
+
+def _check_heads(path: str, state: dict[str, Any], args: Any) -> None:
+    """The number of heads shows in no parameter's shape."""
+    stored = (state.get("cfg") or {}).get("model") or state.get("args")
+    for name in ("encoder_attention_heads", "decoder_attention_heads"):
+        theirs, ours = getattr(stored, name, None), getattr(args, name)
+        if theirs is not None and theirs != ours:
+            flag = "--" + name.replace("_", "-")
+            raise UsageError(f"{FLAG}: '{path}' has {flag} {theirs}, this model {ours}")
+
+
+def _check_tied(path: str, loaded: dict[str, Tensor], own: dict[str, Tensor]) -> None:
+    """What this model shares must be equal in the file, or the last one loaded would win."""
+    first: dict[int, str] = {}
+    for name, tensor in own.items():
+        other = first.setdefault(tensor.data_ptr(), name) if tensor.numel() else name
+        if name != other and not torch.equal(loaded[name], loaded[other]):
+            raise UsageError(
+                f"{FLAG}: '{path}' does not fit leaf 0: this model shares {other} with {name}, "
+                "which differ in the file"
+            )
 
 
 def _check_parameters(path: str, loaded: dict[str, Tensor], wanted: dict[str, Tensor]) -> None:

@@ -74,18 +74,18 @@ def fill(frame: tuple[str, str], **parts: Pair) -> Pair:
 
 def number_words(rng: random.Random) -> Pair:
     """twenty-one -> einundzwanzig."""
-    return spelled(draw_number(rng, 6))
+    return spelled(draw_number(rng, 5))
 
 
 def number_to_words(rng: random.Random) -> Pair:
     """in words: 21 -> in Worten: einundzwanzig."""
-    number = draw_number(rng, 5)
+    number = draw_number(rng, 4)
     return Pair(f"in words: {digits(number).en}", f"in Worten: {spelled(number).de}")
 
 
 def number_to_digits(rng: random.Random) -> Pair:
     """in digits: twenty-one -> in Ziffern: 21."""
-    number = draw_number(rng, 5)
+    number = draw_number(rng, 4)
     return Pair(f"in digits: {spelled(number).en}", f"in Ziffern: {digits(number).de}")
 
 

@@ -134,6 +134,12 @@ def read_results(run: Path) -> list[Result]:
     return results
 
 
+def shown_path(path: Path) -> str:
+    """The path from the current folder if it lies below it."""
+    here = Path.cwd()
+    return str(path.relative_to(here) if path.is_relative_to(here) else path)
+
+
 def duration(seconds: float) -> str:
     """83.4 -> 1 min 23 s."""
     minutes, rest = divmod(round(seconds), 60)
@@ -201,9 +207,9 @@ def report(run: Path, settings: dict[str, str]) -> tuple[str, str | None]:
             *table(results),
             "",
             f"sacreBLEU {leaf.signature}, {len(references)} sentences",
-            f"(for comparison: the source unchanged {unchanged:.1f}; the tree's translations against"
-            f" other sentences' references {shuffled:.1f})",
-            *(f"{result.name} checkpoint: {result.checkpoint}" for result in results),
+            f"(for comparison: the source unchanged {unchanged:.1f}; the tree's translations"
+            f" against other sentences' references {shuffled:.1f})",
+            *(f"{result.name} checkpoint: {shown_path(result.checkpoint)}" for result in results),
             " ".join(f"{name}={value}" for name, value in settings.items()),
             "",
             examples(results, sources, references),

@@ -26,7 +26,10 @@ parse_flags() {
     QUICK=no OUT='' SEED=1 UPDATES=''
     while [ $# -gt 0 ]; do
         case "$1" in
-            --out | --seed | --updates) flag_value "$1" "$@" ;;
+            --out | --seed | --updates)
+                flag_value "$1" "$@"
+                [ -n "$2" ] || die "$1: needs a value"
+                ;;
         esac
         case "$1" in
             --quick) QUICK=yes && shift && continue ;;
@@ -63,10 +66,12 @@ choose_sizes() {
     TRAINING=(--encoder-normalize-before --decoder-normalize-before --share-all-embeddings --dropout 0.1 --label-smoothing 0.1
         --max-source-positions 256 --max-target-positions 256
         --optimizer adam --adam-betas '(0.9, 0.98)' --clip-norm 1.0
-        --lr-scheduler inverse_sqrt "${RATE[@]}" --max-tokens 2000)
+        --lr-scheduler inverse_sqrt "${RATE[@]}" --max-tokens 1200)
+    # The leaves are left to themselves at first: with the full weight from the start they learn more
+    # slowly, which so short a training does not make up for.
     PLAIN=(--arch transformer --criterion label_smoothed_cross_entropy)
     TREE=(--arch tsa_transformer --tree $SHAPE
-        --criterion tsa_online_kd --kd-objective tsa --kd-alpha 0.5)
+        --criterion tsa_online_kd --kd-objective tsa --kd-alpha 0.5 --kd-rampup-updates "$UPDATES")
 }
 
 # The folder may be new, empty, or one of this script.
@@ -209,13 +214,14 @@ train() {
     touch "$dir/trained"
 }
 
-# translate NAME: the test set by $OUT/NAME's best checkpoint; fairseq's whole output is kept.
+# translate NAME: the test set by $OUT/NAME's best checkpoint; fairseq's whole output is kept. The
+# limit of length cuts off the few translations in which so young a model repeats itself for ever.
 translate() {
     local dir=$OUT/$1
     if [ -f "$dir/generate.txt" ]; then return; fi
     say "translating with the $1 model"
     fairseq-generate "$OUT/bin" --user-dir "$PLUGIN" --cpu --path "$dir/checkpoint_best.pt" \
-        --gen-subset test --beam 5 --max-tokens 4000 --remove-bpe sentencepiece \
+        --gen-subset test --beam 5 --max-len-a 1.5 --max-len-b 10 --max-tokens 4000 --remove-bpe sentencepiece \
         --scoring sacrebleu >"$dir/generate.partial" 2>"$dir/generate.log" ||
         die "translation failed: $(tail -n 1 "$dir/generate.log"); the log is $dir/generate.log"
     mv "$dir/generate.partial" "$dir/generate.txt"
@@ -227,7 +233,9 @@ main() {
     check_out
     environment
     open_out
-    trap 'echo; say "interrupted; the same command goes on from here"; exit 130' INT
+    # Through a copy of standard output, because the interrupted command's own may be a log.
+    exec 3>&1
+    trap 'echo >&3; say "interrupted; the same command goes on from here" >&3; exit 130' INT
     folder data "making English-German pairs (CLDR, num2words)" make_data
     folder pieces "learning $PIECES pieces (sentencepiece)" segment
     folder bin "fairseq-preprocess" preprocess
