@@ -113,7 +113,10 @@ def test_for_inference_only_a_plain_decoder_is_left(leaf, variant, build, batch,
     (of_leaf,) = features(model, batch, leaves=[leaf])
     assert torch.equal(expected, model.output_layer(of_leaf))
     model.prepare_for_inference_(inference_config)
+    model.prepare_for_inference_(inference_config)
+    assert model._is_generation_fast
     assert torch.equal(model(**batch["net_input"])[0], expected)
+    assert len(features(model, batch)) == 1
     assert (
         model.state_dict().keys() == build("transformer", **VARIANTS[variant]).state_dict().keys()
     )
@@ -134,8 +137,10 @@ def test_peers_have_the_parameters_of_the_layer_they_stand_beside(variant, build
             assert below(f"decoder.peers.{depth}.{peer}.") == expected != {}
 
 
-def test_without_any_padding(build, task):
+@pytest.mark.parametrize("source_pads", [0, 2])
+def test_targets_without_padding(source_pads, build, task):
     batch = make_batch(task, lengths=(5, 5))
+    batch["net_input"]["src_tokens"][0, :source_pads] = 1
     for flags in VARIANTS.values():
         model = build(tree="1,2,4", noise=0.1, **flags).eval()
         for leaf, expected in enumerate(features(model, batch)):
