@@ -69,7 +69,8 @@ def decode(args: argparse.Namespace) -> None:
                 raise UsageError("the two models translate differently; their times say nothing")
             for name, run in runs.items():
                 seconds[name].append(run[0])
-            print(f"round {number + 1} of {args.rounds}: {first[0]} s, {second[0]} s", flush=True)
+            done = f"round {number + 1} of {args.rounds}"
+            print(f"{done}: {first[0]} s plain, {second[0]} s leaf 0", flush=True)
     sentences = first[1]
     print("\n| model | seconds: median (min to max) | sentences a second |")
     print("|---|---|---|")
@@ -83,8 +84,8 @@ def decode(args: argparse.Namespace) -> None:
     print(f"\nleaf 0 / plain within a round: median {statistics.median(ratios):.3f} "
           f"({min(ratios):.3f} to {max(ratios):.3f})")  # fmt: skip
     device = "CUDA" if args.cuda else f"CPU, {torch.get_num_threads()} threads"
-    print(f"{args.rounds} rounds in turn, {sentences} sentences, beam 5, {device}, torch "
-          f"{torch.__version__}, tsa_fairseq {tsa_fairseq.__version__}; same hypotheses")  # fmt: skip
+    versions = f"torch {torch.__version__}, tsa_fairseq {tsa_fairseq.__version__}"
+    print(f"{args.rounds} rounds in turn, {sentences} sentences, beam 5, {device}, {versions}")
 
 
 def main() -> int:

@@ -63,8 +63,8 @@ def _check_format(path: str, loaded: dict[str, Tensor], model: Any) -> None:
     version = loaded.get("decoder.version")
     if model.decoder.layer_norm is not None and (version is None or version.item() < 3):
         raise UsageError(
-            f"{FLAG}: '{path}' is a pre-norm model without a final norm, as early releases of fairseq made; "
-            "expected one with decoder.version 3"
+            f"{FLAG}: '{path}' is a pre-norm model without a final norm, "
+            "as early releases of fairseq made; expected one with decoder.version 3"
         )
 
 

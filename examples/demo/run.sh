@@ -101,9 +101,9 @@ environment() {
         bash "$ROOT/scripts/setup.sh"
         use_environment "$ROOT"
     fi
-    # More threads than that do not pay for models this small. Without "passive" OpenMP's threads burn
-    # their time waiting for each other as soon as another program wants a core: several times slower.
-    export OMP_NUM_THREADS=${OMP_NUM_THREADS:-2} OMP_WAIT_POLICY=${OMP_WAIT_POLICY:-passive}
+    cpu_settings
+    # More threads than that do not pay for models this small.
+    export OMP_NUM_THREADS=${OMP_NUM_THREADS:-2}
 }
 
 # ---- one folder, one run --------------------------------------------------------------------------
