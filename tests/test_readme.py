@@ -3,6 +3,7 @@
 import re
 import shlex
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -21,6 +22,8 @@ def commands(document):
     for block in re.findall(r"^```bash\n(.*?)^```", text, re.MULTILINE | re.DOTALL):
         for line in block.replace("\\\n", " ").splitlines():
             words = shlex.split(line, comments=True)
+            while words and (words[0] == "export" or re.match(r"[A-Z_]+=", words[0])):
+                words = words[1:]  # settings of the environment
             if words:
                 found.append(words)
     return found
@@ -36,7 +39,11 @@ def of(program):
 
 def test_commands_are_found():
     programs = {words[0] for _, words in ALL}
-    assert programs == {"bash", "pip", "fairseq-train", "fairseq-generate", "tsa-fairseq"}
+    assert programs == {"bash", "pip", "python"} | {
+        "fairseq-train",
+        "fairseq-generate",
+        "tsa-fairseq",
+    }
     assert len(ALL) >= 10
 
 
@@ -76,6 +83,16 @@ def test_scripts_exist_and_know_their_flags(argv):
     for flag in own:
         if flag.startswith("--"):
             assert re.search(rf"{flag}\b", done.stdout)
+
+
+@of("python")
+def test_python_scripts_know_their_flags(argv):
+    script, suite, *flags = argv
+    done = subprocess.run(
+        [sys.executable, script, suite, "--help"], capture_output=True, text=True, cwd=ROOT
+    )
+    assert done.returncode == 0
+    assert all(flag in done.stdout for flag in flags if flag.startswith("--"))
 
 
 @of("pip")
