@@ -13,7 +13,10 @@ say() {
 
 # absolute DIR: DIR from the root, whether or not it exists yet.
 absolute() {
-    python3 -c 'import os, sys; print(os.path.abspath(sys.argv[1]))' "$1"
+    case $1 in
+        /*) printf '%s\n' "$1" ;;
+        *) printf '%s\n' "$PWD/$1" ;;
+    esac
 }
 
 # find_commands ROOT: the clone's .venv if it is there, else whatever Python is active.
@@ -29,7 +32,7 @@ find_commands() {
 cpu_settings() {
     # glibc gives every large tensor back to the system and takes new, zeroed pages for the next one:
     # that costs more than the arithmetic. Other C libraries do not read this variable.
-    : "${GLIBC_TUNABLES:=glibc.malloc.mmap_threshold=8000000000:glibc.malloc.trim_threshold=16000000000}"
+    : "${GLIBC_TUNABLES:=glibc.malloc.mmap_max=0:glibc.malloc.trim_threshold=16000000000}"
     # Threads that wait by spinning take the cores from those that work, if anything else runs.
     : "${OMP_WAIT_POLICY:=passive}"
     export GLIBC_TUNABLES OMP_WAIT_POLICY

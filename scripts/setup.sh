@@ -21,7 +21,7 @@ Makes .venv in the clone. Run again, it takes a second when nothing changed, bri
 when the requirements did, and makes it anew when an earlier run did not finish.
 
   PYTHON=COMMAND  the Python to use: 3.11, 3.12 or 3.13 (default: that of a finished .venv, else python3)
-  TORCH=VERSION   the torch to install, 2.3.0 or newer (default: that of a finished .venv, else
+  TORCH=VERSION   the torch to install, 2.4.0 or newer (default: that of a finished .venv, else
                   the version in scripts/requirements/torch.txt)
 
 Which build of torch: with a GPU and a torch in that Python which can use it, that torch is kept and
@@ -72,8 +72,8 @@ choose_torch() {
     TORCH=${ASKED_TORCH:-$(sed -n 's/^torch==//p' "$PINS/torch.txt")}
     [[ $TORCH =~ ^[0-9]+\.[0-9]+\.[0-9]+$ ]] ||
         die "TORCH: got '$TORCH'; expected a version such as 2.11.0"
-    # Older ones do not work with numpy 2, which is pinned.
-    [[ ! $TORCH =~ ^([01]\.|2\.[0-2]\.) ]] || die "TORCH: got '$TORCH'; expected 2.3.0 or newer"
+    # Older ones do not work with numpy 2, which is pinned, or have no safe loader with an allow-list.
+    [[ ! $TORCH =~ ^([01]\.|2\.[0-3]\.) ]] || die "TORCH: got '$TORCH'; expected 2.4.0 or newer"
 }
 
 # There is a ready-made fairseq for Python 3.12 on 64-bit Linux only; elsewhere pip compiles it.
@@ -216,8 +216,8 @@ install_torch() {
     site=$("$VENV/bin/python" -c 'import sysconfig; print(sysconfig.get_path("purelib"))')
     [ -n "$ASKED_TORCH" ] || kept=$(torch_with_gpu)
     if [ -n "$kept" ]; then
-        [[ ! $kept =~ ^([01]\.|2\.[0-2]\.) ]] ||
-            die "torch $kept of $PYTHON is too old for the pinned versions, which need 2.3 or newer: update it, or let setup.sh install one (TORCH=$TORCH bash scripts/setup.sh)"
+        [[ ! $kept =~ ^([01]\.|2\.[0-3]\.) ]] ||
+            die "torch $kept of $PYTHON is too old for the pinned versions, which need 2.4 or newer: update it, or let setup.sh install one (TORCH=$TORCH bash scripts/setup.sh)"
         step 2 "torch $kept of $PYTHON, which can use this machine's GPU, is kept"
         show_packages_of_python "$site"
     elif has_gpu; then

@@ -170,8 +170,8 @@ def test_no_venv_module(clone):
     ("given", "expected"),
     [
         ("new", "TORCH: got 'new'; expected a version such as 2.11.0"),
-        ("2.2.1", "TORCH: got '2.2.1'; expected 2.3.0 or newer"),
-        ("1.13.1", "TORCH: got '1.13.1'; expected 2.3.0 or newer"),
+        ("2.2.1", "TORCH: got '2.2.1'; expected 2.4.0 or newer"),
+        ("1.13.1", "TORCH: got '1.13.1'; expected 2.4.0 or newer"),
     ],
 )
 def test_torch_version(clone, given, expected):

@@ -59,7 +59,8 @@ check_flags() {
 
 # What an interrupted run must have in common with the one that goes on from it.
 settings() {
-    printf '%s\n' "model=$MODEL" "warmup=$WARMUP" "seed=$SEED"
+    local extra="${EXTRA[*]-}" # the device may change
+    printf '%s\n' "model=$MODEL" "warmup=$WARMUP" "seed=$SEED" "extra=${extra//--cpu/}"
     head -n 4 "$DATA/preparation.txt"
 }
 
