@@ -28,7 +28,7 @@ find_commands() {
         die "fairseq-train and tsa-fairseq are not on PATH: run 'bash scripts/setup.sh' in $1, or activate the environment that has them"
 }
 
-# cpu_settings: what makes training on a CPU several times faster, unless the user chose otherwise.
+# cpu_settings: what makes training on a CPU faster, unless the user chose otherwise.
 cpu_settings() {
     # glibc gives every large tensor back to the system and takes new, zeroed pages for the next one:
     # that costs more than the arithmetic. Other C libraries do not read this variable.

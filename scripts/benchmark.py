@@ -18,7 +18,7 @@ from pathlib import Path
 import torch
 
 import tsa_fairseq
-from tsa_fairseq.checkpoint import read_checkpoint
+from tsa_fairseq.checkpoint import model_arguments, read_checkpoint
 from tsa_fairseq.errors import UsageError
 
 PLUGIN = str(Path(tsa_fairseq.__file__).parent)
@@ -29,7 +29,7 @@ TRANSLATED = re.compile(r"Translated ([\d,]+) sentences .* in ([\d.]+)s")
 def write_leaf_0(tree: str, plain: Path) -> None:
     """Save leaf 0 of a tree's checkpoint, whose names are fairseq's own, as a plain model."""
     state = read_checkpoint(tree, "--checkpoint")
-    model = (state.get("cfg") or {}).get("model") or state.get("args")
+    model = model_arguments(state)
     if not hasattr(model, "tree"):
         raise UsageError(f"--checkpoint: '{tree}' is not a tree's (its model has no --tree)")
     model.arch = model._name = "transformer"

@@ -28,6 +28,8 @@ DIMENSIONS = [
 TRAINING = [
     *("--optimizer", "adam", "--lr", "0.005", "--lr-scheduler", "inverse_sqrt"),
     *("--warmup-updates", "20", "--max-tokens", "500", "--label-smoothing", "0.1"),
+    # no thread that prepares batches: one still at work when a short run ends may abort the process
+    *("--data-buffer-size", "0"),
     *("--cpu", "--num-workers", "0", "--log-format", "json"),
 ]
 TREE = [

@@ -81,6 +81,11 @@ def read_checkpoint(path: str, flag: str) -> dict[str, Any]:
     return state
 
 
+def model_arguments(state: dict[str, Any]) -> Any:
+    """The model's arguments in a checkpoint, old layout or new; None if it holds none."""
+    return (state.get("cfg") or {}).get("model") or state.get("args")
+
+
 def _reason(error: Exception) -> str:
     """What is wrong with a file, from the many lines that torch's loader says about it."""
     text = str(error).strip()

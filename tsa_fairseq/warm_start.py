@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from tsa_fairseq.checkpoint import read_checkpoint
+from tsa_fairseq.checkpoint import model_arguments, read_checkpoint
 from tsa_fairseq.errors import UsageError
 
 logger = logging.getLogger(__name__)
@@ -70,7 +70,7 @@ def _check_format(path: str, loaded: dict[str, Tensor], model: Any) -> None:
 
 def _check_heads(path: str, state: dict[str, Any], args: Any) -> None:
     """The number of heads shows in no parameter's shape."""
-    stored = (state.get("cfg") or {}).get("model") or state.get("args")
+    stored = model_arguments(state)
     for name in ("encoder_attention_heads", "decoder_attention_heads"):
         theirs, ours = getattr(stored, name, None), getattr(args, name)
         if theirs is not None and theirs != ours:
