@@ -49,7 +49,7 @@ def leaf_logits(model, batch):
 def test_one_leaf_has_loss_and_gradients_of_fairseq(flags, variant, build, task, batch, criterion):
     plain, tree = build("transformer", **variant), build(tree="3", **variant)
     expected = run(stock_criterion(task, **flags), plain, batch)
-    actual = run(criterion(**flags), tree, batch)
+    actual = run(criterion(kd_loss="dense", **flags), tree, batch)
     assert actual[:2] == expected[:2]
     for name in ("loss", "nll_loss", "ntokens", "nsentences", "sample_size"):
         assert actual[2][name] == expected[2][name]
@@ -130,11 +130,14 @@ def test_padding_adds_nothing(build, batch, criterion):
     model = build(tree=TREE).double()
     tsa = criterion(kd_temperature=2.0)
     expected, actual = run(tsa, model, batch), run(tsa, model, padded(batch))
-    assert actual[0] == pytest.approx(expected[0], rel=1e-12)
+    # float32: fairseq takes the softmax of the attention to the encoder in it, whatever the model
+    close = dict(rtol=1e-5, atol=1e-6)
+    assert actual[0] == pytest.approx(expected[0], rel=1e-8)
     for name, value in expected[2].items():
-        torch.testing.assert_close(torch.as_tensor(actual[2][name]), torch.as_tensor(value))
+        wide = torch.as_tensor(actual[2][name])
+        torch.testing.assert_close(wide, torch.as_tensor(value), **close)
     for name, grad in expected[3].items():
-        torch.testing.assert_close(actual[3][name], grad)
+        torch.testing.assert_close(actual[3][name], grad, **close)
 
 
 def test_a_model_that_overflows_at_pads_still_has_a_finite_loss(build, batch, criterion):

@@ -79,6 +79,7 @@ def test_no_flag_collides_with_fairseqs(tmp_path):
         *("--tree", "--tree-inference", "--tree-init-from", "--tree-init-peers"),
         *("--kd-objective", "--kd-alpha", "--kd-temperature", "--kd-detach-targets"),
         *("--kd-direction", "--kd-rampup-updates", "--kd-trunk-gradient"),
+        *("--kd-loss", "--kd-block-tokens"),
     }
     assert stock <= ours
 

@@ -143,7 +143,8 @@ def test_stopped_and_resumed_equals_never_stopped(data, trained, tmp_path):
 
 def test_one_leaf_trains_bit_for_bit_as_the_plain_transformer(data, tmp_path):
     curves, models = [], []
-    one_leaf = ["--arch", "tsa_transformer", "--tree", "2", "--criterion", "tsa_online_kd"]
+    one_leaf = ["--arch", "tsa_transformer", "--tree", "2", "--criterion", "tsa_online_kd",
+                "--kd-loss", "dense"]  # fmt: skip
     for name, flags in [("plain", PLAIN), ("tree", one_leaf)]:
         output = train(data, tmp_path / name, *flags, "--max-update", "20", "--log-interval", "1",
                        "--dropout", "0.3", "--update-freq", "2")  # fmt: skip

@@ -2,8 +2,8 @@
 
 import logging
 import math
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass, field, replace
+from typing import Any, Optional
 
 import torch
 from fairseq import utils
@@ -12,22 +12,17 @@ from fairseq.dataclass import FairseqDataclass
 from fairseq.logging import metrics
 from omegaconf import II
 from torch import Tensor
-from torch.nn.functional import linear
 
-from tsa_fairseq.divergence import (
-    SmoothedCrossEntropy,
-    disagreement,
-    ensemble_nll,
-    peer_divergence,
-    smoothed_cross_entropy,
-)
+from tsa_fairseq.dense import dense_loss
 from tsa_fairseq.errors import UsageError
+from tsa_fairseq.fused import FusedLoss
 from tsa_fairseq.objectives import OBJECTIVES, KDSettings, Objective, build_objective
-from tsa_fairseq.outputs import Term, TokenBlock, TreeOutput
+from tsa_fairseq.outputs import LossSums, TreeOutput
 
 logger = logging.getLogger(__name__)
 
 TRUNK_GRADIENTS = ("sum", "mean")
+LOSSES = ("fused", "dense")
 
 
 @dataclass
@@ -69,6 +64,20 @@ class TSAOnlineKDConfig(FairseqDataclass):
             "help": "gradient into a layer that several branches share: their sum, or their mean"
         },
     )
+    kd_loss: str = field(
+        default="fused",
+        metadata={
+            "help": "fused: compute output projection and loss over blocks of tokens, in little "
+            "memory; dense: over all tokens at once, the readable reference"
+        },
+    )
+    kd_block_tokens: Optional[int] = field(  # noqa: UP045 - fairseq reads this spelling only
+        default=None,
+        metadata={
+            "help": "tokens whose predictions the fused loss holds at once (default: chosen by "
+            "vocabulary and number of leaves)"
+        },
+    )
     label_smoothing: float = field(
         default=0.0,
         metadata={"help": "epsilon for label smoothing, 0 means no label smoothing"},
@@ -102,6 +111,15 @@ def objective_from_flags(flags: Any) -> Objective:
         raise UsageError(
             f"--ignore-prefix-size: got {flags.ignore_prefix_size}; expected 0 or more"
         )
+    if flags.kd_loss not in LOSSES:
+        raise UsageError(f"--kd-loss: got '{flags.kd_loss}'; expected one of {', '.join(LOSSES)}")
+    if flags.kd_block_tokens is not None and flags.kd_block_tokens < 1:
+        raise UsageError(f"--kd-block-tokens: got {flags.kd_block_tokens}; expected 1 or more")
+    if flags.kd_block_tokens is not None and flags.kd_loss == "dense":
+        raise UsageError(
+            f"--kd-block-tokens: got {flags.kd_block_tokens} with --kd-loss dense, "
+            "which takes all tokens at once; expected --kd-loss fused"
+        )
     settings = KDSettings(
         alpha=flags.kd_alpha,
         temperature=flags.kd_temperature,
@@ -127,6 +145,8 @@ class TSAOnlineKDCriterion(FairseqCriterion):
         self.label_smoothing = cfg.label_smoothing
         self.ignore_prefix_size = cfg.ignore_prefix_size
         self.trunk_gradient = cfg.kd_trunk_gradient
+        self.fused = cfg.kd_loss == "fused"
+        self.block_tokens = cfg.kd_block_tokens
         logger.info("objective %s: %s", cfg.kd_objective, self.objective.formula())
 
     def forward(
@@ -137,95 +157,61 @@ class TSAOnlineKDCriterion(FairseqCriterion):
         Args:
             model: a ``tsa_transformer``, or fairseq's wrapper around one.
             sample: a batch of fairseq's translation task; it is not changed.
-            reduce: sum the loss over tokens; otherwise it is B * T values, 0 at pads.
+            reduce: sum the loss over tokens; otherwise it is B * T values, 0 at pads, and computed
+                densely: each of them may have a gradient of its own.
+
+        Raises:
+            SystemExit: the model has no tree, or the loss of finite features is not finite. Not a
+                UsageError: fairseq answers an exception during a step by writing a checkpoint.
         """
         if not hasattr(model.decoder, "leaf_features"):
-            # not a UsageError: fairseq answers an exception during a step by writing a checkpoint
             raise SystemExit(
                 "error: --criterion: got 'tsa_online_kd', which needs a tree: expected "
                 f"--arch tsa_transformer or a named one, not {type(model).__name__}"
             )
         output = model(**sample["net_input"], leaves="all", trunk_gradient=self.trunk_gradient)
-        target = model.get_targets(sample, None)[:, self.ignore_prefix_size :]
+        target = model.get_targets(sample, None)
+        if self.ignore_prefix_size:
+            target = target[:, self.ignore_prefix_size :]
+            output = _without_prefix(output, self.ignore_prefix_size)
         real = target.ne(self.padding_idx)  # B x T
-        block = self._token_block(output, target, real)
-        loss, logs = self._loss(block, output, real, reduce)
+        ramp = self.objective.settings.ramp(output.num_updates)
+        if self.fused and reduce:
+            loss, sums = self._fused_loss(output, target, real, ramp)
+        else:
+            loss, sums = dense_loss(
+                output, target, real, self.objective, ramp, self.label_smoothing, reduce
+            )
+        _check_finite(sums, output)
         sample_size = sample["target"].size(0) if self.sentence_avg else sample["ntokens"]
-        logs.update(
-            ntokens=sample["ntokens"],
-            nsentences=sample["target"].size(0),
-            sample_size=sample_size,
-        )
+        logs = {
+            **self._logs(loss, sums, real, ramp),
+            "ntokens": sample["ntokens"],
+            "nsentences": sample["target"].size(0),
+            "sample_size": sample_size,
+        }
         return loss, sample_size, logs
 
-    def _token_block(self, output: TreeOutput, target: Tensor, real: Tensor) -> TokenBlock:
-        """Every leaf's predictions at the real tokens; pads are gone before any softmax."""
-        log_probs = []
-        for features in output.features:
-            # B x T x V, projected as the plain model does, pads too: the order in which the output
-            # matrix' gradient is added up is then the same
-            logits = linear(features[:, self.ignore_prefix_size :], output.output_matrix)
-            # a half-precision softmax would round small probabilities to 0
-            dtype = torch.promote_types(logits.dtype, torch.float32)
-            log_probs.append(torch.log_softmax(logits[real], dim=-1, dtype=dtype))
-        return TokenBlock(torch.stack(log_probs), target[real])
+    def _fused_loss(
+        self, output: TreeOutput, target: Tensor, real: Tensor, ramp: float
+    ) -> tuple[Tensor, LossSums]:
+        tokens = real.flatten().nonzero().squeeze(-1)  # N, of B * T: pads are left out
+        features = torch.stack(output.features).flatten(1, 2).index_select(1, tokens)
+        heads = {
+            name: head.flatten(0, 1).index_select(0, tokens) for name, head in output.heads.items()
+        }
+        fused = FusedLoss(self.objective, ramp, self.label_smoothing, self.block_tokens)
+        return fused(features, output.output_matrix, target.flatten()[tokens], heads)
 
-    def _loss(
-        self, block: TokenBlock, output: TreeOutput, real: Tensor, reduce: bool
-    ) -> tuple[Tensor, dict[str, Any]]:
-        leaves, _, vocabulary = block.log_probs.shape
-        ramp = self.objective.settings.ramp(output.num_updates)
-
-        def total(values: Tensor) -> Tensor:
-            """N values to their sum, added up in the batch's own layout.
-
-            Floating-point sums depend on their order: with this one, a single leaf's loss is
-            fairseq's to the last bit.
-            """
-            laid_out = values.new_zeros(real.shape).masked_scatter(real, values)
-            return laid_out.sum() if reduce else laid_out.view(-1)
-
-        parts = smoothed_cross_entropy(block.log_probs, block.target)
-        sums = [
-            SmoothedCrossEntropy(total(parts.nll[leaf]), total(parts.smooth[leaf]))
-            for leaf in range(leaves)
-        ]
-        weight = self.objective.cross_entropy_weight(leaves, ramp)
-        loss = weight * torch.stack(
-            [ce.combine(self.label_smoothing, vocabulary) for ce in sums]
-        ).sum(dim=0)
-        terms = self.objective.terms(block, ramp)
-        for term in terms:
-            values = term.values.sum(dim=0) if term.values.dim() > 1 else term.values
-            loss = loss + term.weight * total(values)
-        loss = loss / leaves
-
-        logs: dict[str, Any] = {"loss": loss.data, "nll_loss": sums[0].nll.data}
+    def _logs(self, loss: Tensor, sums: LossSums, real: Tensor, ramp: float) -> dict[str, Any]:
+        logs: dict[str, Any] = {"loss": loss.data, "nll_loss": sums.nll[0]}
+        leaves = sums.nll.size(0)
         if leaves > 1:
-            with torch.no_grad():
-                compared = self._comparison(block, terms)
-            logs.update({name: total(values) for name, values in compared.items()})
-            logs.update({f"nll_leaf{leaf}": ce.nll.data for leaf, ce in enumerate(sums)})
+            logs.update(sums.compared)
+            logs.update({f"nll_leaf{leaf}": sums.nll[leaf] for leaf in range(leaves)})
             logs["real_tokens"] = real.sum()
             logs["kd_weight"] = self.objective.kd_weight(leaves, ramp) * logs["real_tokens"]
-        return loss, logs
-
-    def _comparison(self, block: TokenBlock, terms: list[Term]) -> dict[str, Tensor]:
-        """What the log says about the leaves together: N values each."""
-        kd = torch.zeros_like(block.log_probs[0, :, 0])
-        for term in terms:
-            if term.name == "kd":
-                kd = term.values.mean(dim=0) if term.values.dim() > 1 else term.values
-        if self.objective.kd_is_pairwise_kl:
-            pairwise_kl = kd
-        else:
-            pairwise_kl = peer_divergence(block.log_probs).mean(dim=0)
-        return {
-            "nll_ensemble": ensemble_nll(block.log_probs, block.target),
-            "kd_loss": kd,
-            "pairwise_kl": pairwise_kl,
-            "disagreement": disagreement(block.log_probs),
-        }
+        return logs
 
     @classmethod
     def reduce_metrics(cls, logging_outputs: list[dict[str, Any]]) -> None:
@@ -258,3 +244,24 @@ class TSAOnlineKDCriterion(FairseqCriterion):
     def logging_outputs_can_be_summed() -> bool:
         """True: every figure in the log is a sum over tokens."""
         return True
+
+
+def _without_prefix(output: TreeOutput, size: int) -> TreeOutput:
+    return replace(
+        output,
+        features=tuple(features[:, size:] for features in output.features),
+        heads={name: head[:, size:] for name, head in output.heads.items()},
+    )
+
+
+def _check_finite(sums: LossSums, output: TreeOutput) -> None:
+    """Stop before a NaN reaches any parameter, and say where it came from.
+
+    Features that are not finite are left to fairseq, which says what layer they come from; in half
+    precision it leaves such a batch out.
+    """
+    found = sums.first_not_finite()
+    if found is None or not all(bool(f.isfinite().all()) for f in output.features):
+        return
+    when = "in validation" if output.num_updates is None else f"at update {output.num_updates}"
+    raise SystemExit(f"error: {when}, {found}; the checkpoints written so far are good")

@@ -5,10 +5,12 @@ logarithm into minus infinity.
 """
 
 import math
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor
+
+Detach = Literal["none", "seek", "cover"]
 
 
 class SmoothedCrossEntropy(NamedTuple):
@@ -19,8 +21,14 @@ class SmoothedCrossEntropy(NamedTuple):
 
     def combine(self, label_smoothing: float, vocabulary: int) -> Tensor:
         """(1 − ε − ε_i) · nll + ε_i · smooth, with ε_i = ε / (V − 1), as fairseq defines it."""
-        eps_i = label_smoothing / (vocabulary - 1)
-        return (1.0 - label_smoothing - eps_i) * self.nll + eps_i * self.smooth
+        on_gold, on_all = smoothing_weights(label_smoothing, vocabulary)
+        return on_gold * self.nll + on_all * self.smooth
+
+
+def smoothing_weights(label_smoothing: float, vocabulary: int) -> tuple[float, float]:
+    """1 − ε − ε_i and ε_i = ε / (V − 1)."""
+    eps_i = label_smoothing / (vocabulary - 1)
+    return 1.0 - label_smoothing - eps_i, eps_i
 
 
 def smoothed_cross_entropy(log_probs: Tensor, target: Tensor) -> SmoothedCrossEntropy:
@@ -41,7 +49,7 @@ def tempered(log_probs: Tensor, temperature: float) -> Tensor:
     return torch.log_softmax(log_probs / temperature, dim=-1)
 
 
-def peer_divergence(log_probs: Tensor, detach: str = "none") -> Tensor:
+def peer_divergence(log_probs: Tensor, detach: Detach = "none") -> Tensor:
     """For every leaf, its mean divergence from the other leaves; O(K) passes over the vocabulary.
 
     (1 / (K−1)) Σ_{j≠k} KL(p_k ‖ p_j) = (1 / (K−1)) Σ_v p_k (K log p_k − S),  S = Σ_j log p_j
@@ -68,23 +76,21 @@ def peer_divergence(log_probs: Tensor, detach: str = "none") -> Tensor:
     return (log_probs.exp() * gap).sum(dim=-1) / others
 
 
-def ensemble_nll(log_probs: Tensor, target: Tensor) -> Tensor:
-    """−log of the leaves' mean probability of the target.
+def ensemble_nll(nll: Tensor) -> Tensor:
+    """−log of the leaves' mean probability of the target, from each leaf's −log p(target).
 
     Shapes:
-        log_probs: K x N x V; target: N; result: N.
+        nll: K x N; result: N.
     """
-    nll = smoothed_cross_entropy(log_probs, target).nll
-    return math.log(log_probs.size(0)) - torch.logsumexp(-nll, dim=0)
+    return math.log(nll.size(0)) - torch.logsumexp(-nll, dim=0)
 
 
-def disagreement(log_probs: Tensor) -> Tensor:
+def disagreement(top: Tensor) -> Tensor:
     """Share of the pairs of leaves whose most probable words differ, per token.
 
     Shapes:
-        log_probs: K x N x V, with K ≥ 2; result: N, from 0 to 1.
+        top: the words, K x N, with K ≥ 2; result: N, from 0 to 1, float32.
     """
-    top = log_probs.argmax(dim=-1)  # K x N
     leaves = top.size(0)
     differ = (top.unsqueeze(0) != top.unsqueeze(1)).sum(dim=(0, 1))  # every pair twice
-    return differ.to(log_probs.dtype) / (leaves * (leaves - 1))
+    return differ.float() / (leaves * (leaves - 1))

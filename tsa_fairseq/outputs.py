@@ -1,7 +1,10 @@
 """What passes between model, objective and criterion."""
 
-from dataclasses import dataclass
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 
+import torch
 from torch import Tensor
 
 
@@ -16,12 +19,14 @@ class TreeOutput:
             model it is seen by ``DistributedDataParallel``, which would otherwise take an output
             projection that is used outside of ``forward`` for unused.
         num_updates: updates done so far in this training; None outside of training.
+        heads: what the learnable parts that an objective needs computed, by name, B x T x ...
     """
 
     leaves: tuple[int, ...]
     features: tuple[Tensor, ...]
     output_matrix: Tensor
     num_updates: int | None
+    heads: Mapping[str, Tensor] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -33,10 +38,36 @@ class TokenBlock:
             A softmax does not change when a constant is added to its logits, so that tempered
             distributions and mixtures of logits can be had from these too.
         target: the reference token of each position, N.
+        heads: the outputs of the model's heads at these tokens, by name, N x ...
     """
 
     log_probs: Tensor
     target: Tensor
+    heads: Mapping[str, Tensor] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class LogitBlock:
+    """The logits of M tokens to be worked on without a graph, and what to make of them.
+
+    Args:
+        logits: M x K x V, float32 or wider, contiguous, a token's leaves side by side. Scratch:
+            whoever works on the block overwrites them, with their gradient if that is wanted.
+        target: the reference token of each position, M.
+        heads: the outputs of the model's heads at these tokens, by name, M x ...
+        ramp: how far the distillation's weight has risen, from 0 to 1.
+        label_smoothing: ε of the cross entropy.
+        wants_gradient: whether ``logits`` are to become their gradient.
+        scale: what gradients are multiplied by, so that they fit a half-precision type.
+    """
+
+    logits: Tensor
+    target: Tensor
+    heads: Mapping[str, Tensor]
+    ramp: float
+    label_smoothing: float
+    wants_gradient: bool
+    scale: float
 
 
 @dataclass(frozen=True)
@@ -52,3 +83,58 @@ class Term:
     name: str
     weight: float
     values: Tensor
+
+    def summed(self, total: Callable[[Tensor], Tensor]) -> "Term":
+        """The same with values K, or 1, by a function that sums over the last dimension."""
+        return replace(
+            self, values=total(self.values if self.values.dim() > 1 else self.values[None])
+        )
+
+
+@dataclass(frozen=True)
+class LossSums:
+    """What tokens cost, summed over them, in nats.
+
+    Args:
+        vocabulary: number of words, V.
+        nll, smooth: −log p(target) and −Σ_v log p(v) of every leaf, K.
+        terms: what the objective adds, K values or 1 each.
+        compared: figures about the leaves together, for the log; none for a single leaf.
+    """
+
+    vocabulary: int
+    nll: Tensor
+    smooth: Tensor
+    terms: tuple[Term, ...] = ()
+    compared: Mapping[str, Tensor] = field(default_factory=dict)
+
+    def __add__(self, other: "LossSums") -> "LossSums":
+        return LossSums(
+            self.vocabulary,
+            self.nll + other.nll,
+            self.smooth + other.smooth,
+            tuple(
+                Term(mine.name, mine.weight, mine.values + theirs.values)
+                for mine, theirs in zip(self.terms, other.terms, strict=True)
+            ),
+            {name: value + other.compared[name] for name, value in self.compared.items()},
+        )
+
+    def detach(self) -> "LossSums":
+        """The same figures without a graph."""
+        terms = tuple(replace(term, values=term.values.detach()) for term in self.terms)
+        return replace(self, nll=self.nll.detach(), smooth=self.smooth.detach(), terms=terms)
+
+    def first_not_finite(self) -> str | None:
+        """The first leaf and term that is NaN or infinite, such as ``leaf 2: kd is nan``."""
+        named = {"cross entropy": self.nll + self.smooth}
+        named.update({term.name: term.values for term in self.terms})
+        # one tensor, so that a GPU is waited for once
+        values = torch.cat([value.detach().flatten() for value in named.values()]).tolist()
+        for name, value in named.items():
+            for number in range(value.numel()):
+                found = values.pop(0)
+                if not math.isfinite(found):
+                    leaf = f"leaf {number}" if value.numel() > 1 else "all leaves"
+                    return f"{leaf}: {name} is {found}"
+        return None

@@ -2,12 +2,19 @@
 
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Literal
 
+from torch import Tensor
+
+from tsa_fairseq.divergence import SmoothedCrossEntropy
 from tsa_fairseq.errors import UsageError
-from tsa_fairseq.outputs import Term, TokenBlock
+from tsa_fairseq.outputs import LogitBlock, LossSums, Term, TokenBlock
+from tsa_fairseq.token_loss import sums_by_autograd
 
-DIRECTIONS = ("seek", "cover")
+Direction = Literal["seek", "cover"]
+DIRECTIONS: tuple[Direction, ...] = ("seek", "cover")
 
 
 @dataclass(frozen=True)
@@ -21,7 +28,7 @@ class KDSettings:
     alpha: float = 0.5
     temperature: float = 1.0
     detach_targets: bool = False
-    direction: str = "seek"
+    direction: Direction = "seek"
     rampup_updates: int = 0
 
     def __post_init__(self) -> None:
@@ -53,11 +60,12 @@ class KDSettings:
 
 
 class Objective(ABC):
-    """A loss over the leaves' predictions: w_ce · Σ_k CE_k + Σ_terms weight · Σ values.
+    """A loss over the leaves' predictions: (1/K) [w_ce · Σ_k CE_k + Σ_terms weight · Σ values].
 
-    The criterion computes the leaves' label-smoothed cross entropies, sums over tokens and divides
-    by the number of leaves. An objective says how much the cross entropies weigh and what else
-    there is; it is a pure function of a block of tokens, so that blocks can be computed apart.
+    An objective says how much the leaves' label-smoothed cross entropies weigh and what else there
+    is. It is a pure function of a block of tokens, so that blocks can be computed apart: whoever
+    writes one gives ``terms``, and the fused loss differentiates them a block at a time. Where the
+    gradient can be written down, ``block_sums_`` is overridden, which is faster.
     """
 
     def __init__(self, settings: KDSettings) -> None:
@@ -82,6 +90,29 @@ class Objective(ABC):
     @abstractmethod
     def terms(self, block: TokenBlock, ramp: float) -> list[Term]:
         """The terms beside the cross entropies; the term named ``kd`` is the distillation."""
+
+    def block_sums_(self, block: LogitBlock) -> tuple[LossSums, Mapping[str, Tensor]]:
+        """Sums over a block's tokens, and the gradient of the loss, as :meth:`weigh` defines it.
+
+        Returns:
+            The sums, without a graph, and the gradients of the block's heads by name; the gradient
+            of its logits replaces them. Gradients are multiplied by the block's scale.
+        """
+        return sums_by_autograd(self, block)
+
+    def weigh(self, sums: LossSums, ramp: float, label_smoothing: float) -> Tensor:
+        """The loss, from its parts.
+
+        Dividing by K keeps learning rates and the loss scales of half precision those of the plain
+        model.
+        """
+        leaves = sums.nll.size(0)
+        parts = SmoothedCrossEntropy(sums.nll, sums.smooth)
+        cross_entropy = parts.combine(label_smoothing, sums.vocabulary).sum(dim=0)
+        loss = self.cross_entropy_weight(leaves, ramp) * cross_entropy
+        for term in sums.terms:
+            loss = loss + term.weight * term.values.sum(dim=0)
+        return loss / leaves
 
     @abstractmethod
     def formula(self) -> str:

@@ -1,8 +1,13 @@
 """TSA: every leaf learns from the references and from all other leaves."""
 
-from tsa_fairseq.divergence import peer_divergence, tempered
+from collections.abc import Mapping
+
+from torch import Tensor
+
+from tsa_fairseq.closed_form import peer_cross_entropy_
+from tsa_fairseq.divergence import Detach, peer_divergence, tempered
 from tsa_fairseq.objectives.base import Objective
-from tsa_fairseq.outputs import Term, TokenBlock
+from tsa_fairseq.outputs import LogitBlock, LossSums, Term, TokenBlock
 
 
 class TSA(Objective):
@@ -32,11 +37,25 @@ class TSA(Objective):
         leaves = block.log_probs.size(0)
         if leaves == 1:
             return []
-        settings = self.settings
-        detach = settings.direction if settings.detach_targets else "none"
-        divergence = peer_divergence(tempered(block.log_probs, settings.temperature), detach)
-        values = settings.temperature**2 * divergence
-        return [Term("kd", self.kd_weight(leaves, ramp), values)]
+        temperature = self.settings.temperature
+        divergence = peer_divergence(tempered(block.log_probs, temperature), self._detach)
+        return [Term("kd", self.kd_weight(leaves, ramp), temperature**2 * divergence)]
+
+    def block_sums_(self, block: LogitBlock) -> tuple[LossSums, Mapping[str, Tensor]]:
+        """The same sums, and the gradient of the loss in closed form."""
+        leaves = block.logits.size(1)
+        sums = peer_cross_entropy_(
+            block,
+            self.cross_entropy_weight(leaves, block.ramp),
+            self.kd_weight(leaves, block.ramp),
+            self.settings.temperature,
+            self._detach,
+        )
+        return sums, {}
+
+    @property
+    def _detach(self) -> Detach:
+        return self.settings.direction if self.settings.detach_targets else "none"
 
     def formula(self) -> str:
         """The loss as a formula with this run's numbers."""
