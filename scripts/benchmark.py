@@ -1,109 +1,178 @@
-"""Speed of translation: leaf 0 of a tree against a stock ``transformer`` of the same weights.
+"""What training and translation cost: stock fairseq, trees, the fused and the dense loss.
 
-    python scripts/benchmark.py decode --data DATA-BIN --checkpoint TREE.pt --rounds 5
+    python scripts/benchmark.py all --out docs/benchmark
 
-Both models translate the same sentences by ``fairseq-generate``, each time in a process of its own,
-in turn, so that other work on the machine falls on both alike. What counts is the time that
-fairseq-generate itself reports, from the first sentence to the last, without loading.
+Suites: ``loss``, the loss alone; ``step``, whole training steps; ``decode``, fairseq-generate.
+Every variant has a process of its own, and all of a suite are measured in turn, so that other work
+on the machine falls on all alike: compare the ratios, not the times.
 """
 
 import argparse
-import re
-import statistics
-import subprocess
 import sys
 import tempfile
 from pathlib import Path
 
 import torch
+from bench import decode, loss, report, step
+from bench.data import write_corpus
+from bench.measure import WorkerError, measure
 
-import tsa_fairseq
-from tsa_fairseq.checkpoint import model_arguments, read_checkpoint
 from tsa_fairseq.errors import UsageError
 
-PLUGIN = str(Path(tsa_fairseq.__file__).parent)
-GENERATE = "import sys; from fairseq_cli.generate import cli_main; sys.exit(cli_main())"
-TRANSLATED = re.compile(r"Translated ([\d,]+) sentences .* in ([\d.]+)s")
+SUITES = ("loss", "step", "decode")
 
 
-def write_leaf_0(tree: str, plain: Path) -> None:
-    """Save leaf 0 of a tree's checkpoint, whose names are fairseq's own, as a plain model."""
-    state = read_checkpoint(tree, "--checkpoint")
-    model = model_arguments(state)
-    if not hasattr(model, "tree"):
-        raise UsageError(f"--checkpoint: '{tree}' is not a tree's (its model has no --tree)")
-    model.arch = model._name = "transformer"
-    peers = ("decoder.peers.", "decoder.leaf_norms.")
-    kept = {name: t for name, t in state["model"].items() if not name.startswith(peers)}
-    torch.save({**state, "model": kept, "last_optimizer_state": None}, plain)
+def say(text: str) -> None:
+    """Progress, at once."""
+    print(f"==> {text}", flush=True)
 
 
-def translate(data: str, checkpoint: str, flags: list[str]) -> tuple[float, int, list[str]]:
-    """Seconds, sentences and hypotheses of one run."""
-    command = [sys.executable, "-c", GENERATE, data, "--user-dir", PLUGIN, "--path", checkpoint]
-    done = subprocess.run([*command, *flags], capture_output=True, text=True)
-    found = TRANSLATED.search(done.stdout + done.stderr)
-    if done.returncode or not found:
-        last = (done.stderr.strip().splitlines() or ["no message"])[-1]
-        raise UsageError(f"fairseq-generate failed on '{checkpoint}': {last}")
-    hypotheses = [line for line in done.stdout.splitlines() if line.startswith("H-")]
-    return float(found.group(2)), int(found.group(1).replace(",", "")), hypotheses
+def run_loss(args: argparse.Namespace, folder: Path) -> list[report.Row]:
+    """Dense and fused, for every vocabulary."""
+    found = []
+    for words in args.vocabulary:
+        setting = f"K = {args.leaves}, N = {args.tokens}, V = {words}, D = {args.width}"
+        say(f"loss: {setting}")
+        cases = loss.cases(args.leaves, args.tokens, words, args.width, args.device, args.fp16)
+        measured = measure(cases, args.rounds, say)
+        found += report.rows("loss", setting, measured, args.device, args.fp16)
+    return found
 
 
-def decode(args: argparse.Namespace) -> None:
-    """Time both models in turn and print a Markdown table."""
-    if args.rounds < 1:
-        raise UsageError(f"--rounds: got {args.rounds}; expected 1 or more")
-    flags = ["--beam", "5", "--max-tokens", "4096", *([] if args.cuda else ["--cpu"])]
-    with tempfile.TemporaryDirectory() as folder:
-        plain = str(Path(folder) / "plain.pt")
-        write_leaf_0(args.checkpoint, Path(plain))
-        seconds: dict[str, list[float]] = {"plain transformer": [], "leaf 0 of the tree": []}
-        for number in range(args.rounds):
-            paths = dict(zip(seconds, (plain, args.checkpoint), strict=True))
-            # every other round begins with the tree: the machine may be getting slower or faster
-            names = list(paths) if number % 2 == 0 else list(reversed(paths))
-            runs = {name: translate(args.data, paths[name], flags) for name in names}
-            first, second = (runs[name] for name in paths)
-            if first[2] != second[2]:
-                raise UsageError("the two models translate differently; their times say nothing")
-            for name, run in runs.items():
-                seconds[name].append(run[0])
-            done = f"round {number + 1} of {args.rounds}"
-            print(f"{done}: {first[0]} s plain, {second[0]} s leaf 0", flush=True)
-    sentences = first[1]
-    print("\n| model | seconds: median (min to max) | sentences a second |")
-    print("|---|---|---|")
-    for name, taken in seconds.items():
-        middle = statistics.median(taken)
-        print(
-            f"| {name} | {middle:.1f} ({min(taken):.1f} to {max(taken):.1f}) "
-            f"| {sentences / middle:.1f} |"
+def run_step(args: argparse.Namespace, folder: Path) -> list[report.Row]:
+    """Every model, for every vocabulary."""
+    found = []
+    for words in args.vocabulary:
+        setting = f"{args.model}, batches of 4,096 tokens, V = {words}"
+        say(f"step: {setting}")
+        cases = _step_cases(args, folder, words)
+        chosen = [c for c in cases if not args.only or c.name in args.only or c is cases[0]]
+        measured = measure(chosen, args.rounds, say)
+        found += report.rows("step", setting, measured, args.device, args.fp16)
+    return found
+
+
+def run_decode(args: argparse.Namespace, folder: Path) -> list[report.Row]:
+    """A plain model and leaf 0."""
+    if args.checkpoint:
+        data, checkpoint = Path(args.data), args.checkpoint
+        setting = "beam 5, a trained model"
+    else:
+        cases = _step_cases(args, folder, args.vocabulary[0])
+        tree = next(case for case in cases if case.name == "tree, 4 leaves")
+        data, checkpoint = (
+            Path(tree.argument.argv[0]),
+            decode.train_briefly(tree.argument.argv, folder),
         )
-    ratios = [tree / stock for stock, tree in zip(*seconds.values(), strict=True)]
-    print(f"\nleaf 0 / plain within a round: median {statistics.median(ratios):.3f} "
-          f"({min(ratios):.3f} to {max(ratios):.3f})")  # fmt: skip
-    device = "CUDA" if args.cuda else f"CPU, {torch.get_num_threads()} threads"
-    versions = f"torch {torch.__version__}, tsa_fairseq {tsa_fairseq.__version__}"
-    print(f"{args.rounds} rounds in turn, {sentences} sentences, beam 5, {device}, {versions}")
+        setting = f"{args.model}, beam 5, untrained, V = {args.vocabulary[0]}"
+    say(f"decode: {setting}")
+    cases = decode.cases(data, checkpoint, folder, args.device, args.fp16)
+    measured = measure(cases, args.rounds, say)
+    decode.check_same(cases)
+    return report.rows("decode", setting, measured, args.device, args.fp16, "sentences/s")
+
+
+def _step_cases(args: argparse.Namespace, folder: Path, words: int) -> list[step.Case]:
+    corpus = folder / str(words)
+    if not corpus.exists():
+        corpus.mkdir()
+        write_corpus(corpus, words)
+    return step.cases(
+        corpus / "data-bin",
+        args.model,
+        words,
+        args.steps,
+        args.device,
+        args.fp16,
+        args.tree_flags.split(),
+    )
+
+
+RUN = {"loss": run_loss, "step": run_step, "decode": run_decode}
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    made = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    made.add_argument("suite", metavar="SUITE", help=f"one of {', '.join(SUITES)}, all")
+    made.add_argument("--rounds", type=int, default=5, help="default: %(default)s")
+    made.add_argument("--device", default="cpu", help="cpu or cuda (default: %(default)s)")
+    made.add_argument("--fp16", action="store_true", help="half precision; with --device cuda")
+    made.add_argument("--out", help="directory for results.csv, results.md and results.svg")
+    made.add_argument(
+        "--vocabulary",
+        type=int,
+        nargs="+",
+        default=[9712, 32768],
+        help="words, multiples of 8 (default: 9712 32768)",
+    )
+    of_step = made.add_argument_group("step and decode")
+    of_step.add_argument("--model", default="multi30k", help=f"one of {', '.join(step.MODELS)}")
+    of_step.add_argument("--steps", type=int, default=1, help="of a round (default: %(default)s)")
+    of_step.add_argument("--only", nargs="+", help="names of variants, beside stock fairseq")
+    of_step.add_argument("--tree-flags", default="", help="of fairseq-train, for the trees alone")
+    of_loss = made.add_argument_group("loss")
+    of_loss.add_argument("--leaves", type=int, default=4, help="K (default: %(default)s)")
+    of_loss.add_argument("--tokens", type=int, default=4096, help="N (default: %(default)s)")
+    of_loss.add_argument("--width", type=int, default=512, help="D (default: %(default)s)")
+    of_decode = made.add_argument_group("decode")
+    of_decode.add_argument("--data", help="what fairseq-preprocess made (default: random words)")
+    of_decode.add_argument("--checkpoint", help="a tree's, for --data (default: an untrained one)")
+    return made
+
+
+def check(args: argparse.Namespace) -> None:
+    """Refuse what cannot be measured.
+
+    Raises:
+        UsageError: a bad value.
+    """
+    if args.suite not in (*SUITES, "all"):
+        raise UsageError(f"SUITE: got '{args.suite}'; expected one of {', '.join(SUITES)}, all")
+    for flag in ("rounds", "steps", "leaves", "tokens", "width"):
+        if getattr(args, flag) < 1:
+            raise UsageError(f"--{flag}: got {getattr(args, flag)}; expected 1 or more")
+    for words in args.vocabulary:
+        if words < 16 or words % 8:
+            raise UsageError(f"--vocabulary: got {words}; expected multiples of 8, from 16")
+    if args.model not in step.MODELS:
+        raise UsageError(f"--model: got '{args.model}'; expected one of {', '.join(step.MODELS)}")
+    if args.device not in ("cpu", "cuda"):
+        raise UsageError(f"--device: got '{args.device}'; expected one of cpu, cuda")
+    if args.device == "cuda" and not torch.cuda.is_available():
+        raise UsageError("--device: got 'cuda'; torch finds no GPU here")
+    if args.fp16 and args.device == "cpu":
+        raise UsageError("--fp16: takes --device cuda")
+    if bool(args.data) != bool(args.checkpoint):
+        raise UsageError("--data and --checkpoint: expected both or neither")
+    names = [step.STOCK, *(f"tree, {n}" for n in step.TREES[args.model]), step.RDROP]
+    for name in args.only or []:
+        if name not in names:
+            raise UsageError(f"--only: got '{name}'; expected some of: {'; '.join(names)}")
 
 
 def main() -> int:
-    """Run the suite that was asked for."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    suites = parser.add_subparsers(required=True, metavar="SUITE")
-    suite = suites.add_parser("decode", help="translation: plain model, leaf 0")
-    suite.add_argument("--data", required=True, help="what fairseq-preprocess made")
-    suite.add_argument("--checkpoint", required=True, help="a tree's checkpoint")
-    suite.add_argument("--rounds", type=int, default=5, help="default: %(default)s")
-    suite.add_argument("--cuda", action="store_true", help="on the GPU")
-    suite.set_defaults(run=decode)
-    args = parser.parse_args()
+    """Run the suites that were asked for, and print their tables."""
+    args = parser().parse_args()
     try:
-        args.run(args)
-    except UsageError as error:
-        print(error.code, file=sys.stderr)
+        check(args)
+        if args.out:
+            Path(args.out).mkdir(parents=True, exist_ok=True)
+        found: list[report.Row] = []
+        with tempfile.TemporaryDirectory() as folder:
+            for suite in SUITES if args.suite == "all" else (args.suite,):
+                found += RUN[suite](args, Path(folder))
+                if args.out:  # as far as it has come: a suite takes minutes
+                    report.write_csv(Path(args.out) / "results.csv", found)
+    except (UsageError, WorkerError) as error:
+        print(f"error: {error}", file=sys.stderr)
         return 1
+    print("\n" + report.markdown(found))
+    if args.out:
+        (Path(args.out) / "results.md").write_text(report.markdown(found), encoding="utf-8")
+        report.plot(Path(args.out) / "results.svg", found)
     return 0
 
 

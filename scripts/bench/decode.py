@@ -1,0 +1,102 @@
+"""Translation by fairseq-generate: leaf 0 of a tree against a stock model that has its weights."""
+
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from bench.measure import Case, Work
+from bench.step import PLUGIN
+from tsa_fairseq.checkpoint import model_arguments, read_checkpoint
+from tsa_fairseq.errors import UsageError
+
+GENERATE = "import sys; from fairseq_cli.generate import cli_main; sys.exit(cli_main())"
+TRAIN = "import sys; from fairseq_cli.train import cli_main; sys.exit(cli_main())"
+TRANSLATED = re.compile(r"Translated ([\d,]+) sentences .* in ([\d.]+)s")
+PLAIN, LEAF = "plain transformer", "leaf 0 of the tree"
+
+
+@dataclass(frozen=True)
+class Generation:
+    """A command, and where its hypotheses are noted down."""
+
+    argv: tuple[str, ...]
+    hypotheses: str
+
+
+def cases(data: Path, checkpoint: str, folder: Path, device: str, fp16: bool) -> list[Case]:
+    """The stock model of leaf 0's weights, which is written to ``folder``, and the tree."""
+    plain = folder / "plain.pt"
+    write_leaf_0(checkpoint, plain)
+    flags = ["--user-dir", PLUGIN, "--beam", "5", "--max-tokens", "4096"]
+    flags += ["--cpu"] if device == "cpu" else []
+    flags += ["--fp16"] if fp16 else []
+    return [
+        Case(
+            name,
+            prepare,
+            Generation(
+                (str(data), "--path", str(path), *flags),
+                str(folder / f"hypotheses.{Path(path).name}"),
+            ),
+        )
+        for name, path in {PLAIN: plain, LEAF: checkpoint}.items()
+    ]
+
+
+def prepare(generation: Generation) -> Callable[[], Work]:
+    """A run of fairseq-generate, in one more process; its time is the one it reports itself.
+
+    That is from the first sentence to the last, without loading.
+    """
+
+    def work() -> Work:
+        command = [sys.executable, "-c", GENERATE, *generation.argv]
+        done = subprocess.run(command, capture_output=True, text=True)
+        found = TRANSLATED.search(done.stdout + done.stderr)
+        if done.returncode or not found:
+            last = (done.stderr.strip().splitlines() or ["no message"])[-1]
+            raise RuntimeError(f"fairseq-generate failed: {last}")
+        lines = [line for line in done.stdout.splitlines() if line.startswith("H-")]
+        Path(generation.hypotheses).write_text("\n".join(lines), encoding="utf-8")
+        return Work(int(found.group(1).replace(",", "")), float(found.group(2)))
+
+    return work
+
+
+def check_same(cases: list[Case]) -> None:
+    """Refuse times of models that translate differently.
+
+    Raises:
+        UsageError: they do.
+    """
+    texts = {Path(case.argument.hypotheses).read_text(encoding="utf-8") for case in cases}
+    if len(texts) > 1:
+        raise UsageError("the two models translate differently; their times say nothing")
+
+
+def write_leaf_0(tree: str, plain: Path) -> None:
+    """Save leaf 0 of a tree's checkpoint, whose names are fairseq's own, as a plain model."""
+    state = read_checkpoint(tree, "--checkpoint")
+    model = model_arguments(state)
+    if not hasattr(model, "tree"):
+        raise UsageError(f"--checkpoint: '{tree}' is not a tree's (its model has no --tree)")
+    model.arch = model._name = "transformer"
+    peers = ("decoder.peers.", "decoder.leaf_norms.")
+    kept = {name: t for name, t in state["model"].items() if not name.startswith(peers)}
+    torch.save({**state, "model": kept, "last_optimizer_state": None}, plain)
+
+
+def train_briefly(argv: list[str], folder: Path) -> str:
+    """A tree's checkpoint after one update: it translates nonsense, at the usual speed."""
+    flags = [flag for flag in argv if flag != "--no-save"]
+    flags[flags.index("--max-update") + 1] = "1"
+    flags += ["--save-dir", str(folder / "checkpoints"), "--disable-validation"]
+    done = subprocess.run([sys.executable, "-c", TRAIN, *flags], capture_output=True, text=True)
+    if done.returncode:
+        raise RuntimeError(f"fairseq-train failed: {done.stderr.strip().splitlines()[-1]}")
+    return str(folder / "checkpoints" / "checkpoint_last.pt")

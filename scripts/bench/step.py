@@ -1,0 +1,123 @@
+"""Whole training steps by fairseq's own trainer: forward, backward, clipping, Adam."""
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from bench.measure import Case, Work
+from tsa_fairseq.topology import Dimensions, Topology, multiply_adds
+
+PLUGIN = str(Path(__file__).resolve().parents[2] / "tsa_fairseq")
+# In both models fairseq's names for the sizes; written out for the stock model, which has no
+# architecture of that name.
+MODELS = {
+    "multi30k": Dimensions(4, 128, 256, 128, 256, 0),
+    "iwslt_de_en": Dimensions(6, 512, 1024, 512, 1024, 0),
+}
+TREES = {
+    "multi30k": {"1 leaf": "4", "2 leaves": "1,1,1,2", "4 leaves": "1,1,2,4"},
+    "iwslt_de_en": {"1 leaf": "6", "2 leaves": "1,1,1,1,1,2", "4 leaves": "1,1,1,1,2,4"},
+}
+STOCK, RDROP = "stock fairseq", "stock fairseq, R-Drop"
+
+
+@dataclass(frozen=True)
+class Training:
+    """What a worker needs to know to train."""
+
+    argv: tuple[str, ...]
+    steps: int
+
+
+def cases(
+    data: Path,
+    model: str,
+    vocabulary: int,
+    steps: int,
+    device: str,
+    fp16: bool,
+    flags: list[str],
+) -> list[Case]:
+    """The stock model, trees of 1, 2 and 4 leaves, and R-Drop where fairseq has it.
+
+    Args:
+        data: what ``write_corpus`` returned.
+        model: a key of ``MODELS``.
+        vocabulary: of the corpus.
+        steps: of one round.
+        device: ``cpu`` or ``cuda``.
+        fp16: train in half precision.
+        flags: more flags for the trees, such as ``--kd-loss dense``.
+    """
+    from fairseq.criterions import CRITERION_REGISTRY
+
+    sizes = MODELS[model]
+    dims = Dimensions(**{**vars(sizes), "vocabulary": vocabulary})
+    heads = "4"
+    common = [str(data), "--user-dir", PLUGIN, "--share-all-embeddings", "--dropout", "0.3"]
+    common += ["--label-smoothing", "0.1", "--max-tokens", "4096", "--seed", "1", "--lr", "1e-4"]
+    common += ["--optimizer", "adam", "--clip-norm", "25", "--no-save", "--num-workers", "0"]
+    common += ["--data-buffer-size", "0", "--log-format", "none", "--max-update", "1000000"]
+    for side in ("encoder", "decoder"):
+        common += [f"--{side}-layers", str(sizes.encoder_layers)]
+        common += [f"--{side}-embed-dim", str(sizes.encoder_embed_dim)]
+        common += [f"--{side}-ffn-embed-dim", str(sizes.encoder_ffn_embed_dim)]
+        common += [f"--{side}-attention-heads", heads]
+    common += ["--cpu"] if device == "cpu" else []
+    common += ["--fp16", "--fp16-init-scale", "8"] if fp16 else []
+
+    plain_cost = multiply_adds(
+        Topology.parse(str(sizes.encoder_layers), sizes.encoder_layers), dims
+    )
+    smoothed = "label_smoothed_cross_entropy"
+    found = {STOCK: (["--arch", "transformer", "--criterion", smoothed], plain_cost)}
+    for name, tree in TREES[model].items():
+        topology = Topology.parse(tree, sizes.encoder_layers)
+        argv = ["--arch", "tsa_transformer", "--tree", tree, "--criterion", "tsa_online_kd", *flags]
+        found[f"tree, {name}"] = (argv, multiply_adds(topology, dims))
+    rdrop = f"{smoothed}_with_rdrop"
+    if rdrop in CRITERION_REGISTRY:
+        argv = ["--arch", "transformer", "--criterion", rdrop, "--rdrop-alpha", "5"]
+        found[RDROP] = (argv, 2 * plain_cost)
+    return [
+        Case(name, prepare, Training((*common, *argv), steps), cost, device)
+        for name, (argv, cost) in found.items()
+    ]
+
+
+def prepare(training: Training) -> Callable[[], Work]:
+    """Build what fairseq-train builds, and return its step over the next batches."""
+    from fairseq import options, tasks
+    from fairseq.data import iterators
+    from fairseq.dataclass.utils import convert_namespace_to_omegaconf
+    from fairseq.logging import metrics
+    from fairseq.trainer import Trainer
+
+    parser = options.get_training_parser()
+    config = convert_namespace_to_omegaconf(
+        options.parse_args_and_arch(parser, list(training.argv))
+    )
+    logging.disable(logging.INFO)
+    task = tasks.setup_task(config.task)
+    model, criterion = task.build_model(config.model), task.build_criterion(config.criterion)
+    task.load_dataset("train")
+    trainer = Trainer(config, task, model, criterion)
+    epochs = trainer.get_train_iterator(epoch=1, load_dataset=False)
+
+    def batches():
+        while True:
+            yield from iterators.GroupedIterator(epochs.next_epoch_itr(shuffle=True), 1)
+
+    ahead = batches()
+
+    def work() -> Work:
+        tokens = 0
+        for _ in range(training.steps):
+            samples = next(ahead)
+            tokens += sum(sample["ntokens"] for sample in samples)
+            with metrics.aggregate("train_inner"):
+                trainer.train_step(samples)
+        return Work(tokens)
+
+    return work
