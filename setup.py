@@ -19,6 +19,7 @@ def version() -> str:
 
 DEMO = ["Babel", "num2words"]
 MULTI30K = ["subword-nmt"]
+BENCHMARK = ["matplotlib"]
 
 setup(
     name="tsa_fairseq",
@@ -31,14 +32,15 @@ setup(
     packages=["tsa_fairseq", "tsa_fairseq.objectives"],
     package_data={"tsa_fairseq": ["py.typed"]},
     python_requires=">=3.10",
-    install_requires=["torch>=2.0", "sacrebleu", "sentencepiece", "numpy"],
+    install_requires=["torch>=2.4", "sacrebleu", "sentencepiece", "numpy"],
     extras_require={
         # An extra, not a requirement: fairseq 0.12.2 and a fairseq from source have the same
         # module name, and pip would put this one's files over theirs.
         "fairseq": ["fairseq-fixed==0.12.3.1"],
         "demo": DEMO,
         "multi30k": MULTI30K,
-        "dev": ["pytest", "ruff", "mypy", "tensorboardX", *DEMO, *MULTI30K],
+        "benchmark": BENCHMARK,
+        "dev": ["pytest", "ruff", "mypy", "tensorboardX", *DEMO, *MULTI30K, *BENCHMARK],
     },
     entry_points={"console_scripts": ["tsa-fairseq = tsa_fairseq.cli:main"]},
     classifiers=[

@@ -66,7 +66,8 @@ def run_decode(args: argparse.Namespace, folder: Path) -> list[report.Row]:
         )
         setting = f"{args.model}, beam 5, untrained, V = {args.vocabulary[0]}"
     say(f"decode: {setting}")
-    cases = decode.cases(data, checkpoint, folder, args.device, args.fp16)
+    trained = bool(args.checkpoint)
+    cases = decode.cases(data, checkpoint, folder, args.device, args.fp16, trained)
     measured = measure(cases, args.rounds, say)
     decode.check_same(cases)
     return report.rows("decode", setting, measured, args.device, args.fp16, "sentences/s")

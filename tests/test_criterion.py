@@ -337,6 +337,42 @@ def test_another_objective(name, build, batch, criterion):
     assert logs["kd_loss"].item() == pytest.approx(mean if name == "kd" else 0.0)
 
 
+class NotFinite(PerToken):
+    """An objective that fails for one leaf, or with a term for all of them."""
+
+    def terms(self, block, ramp):
+        values = torch.zeros_like(block.log_probs[:, :, 0])
+        if self.name == "all":
+            return [Term("all", 1.0, values[0] + math.inf)]
+        values[int(self.name), 3] = math.nan
+        return [Term("other", 0.0, values), Term("kd", 1.0, values)]
+
+
+@pytest.mark.parametrize("kd_loss", ["fused", "dense"])
+@pytest.mark.parametrize(
+    ("name", "updates", "message"),
+    [
+        ("2", 7, "error: at update 7, leaf 2: other is nan"),
+        ("0", None, "error: in validation, leaf 0: other is nan"),
+        ("all", 0, "error: at update 0, all leaves: all is inf"),
+    ],
+)
+def test_a_loss_that_is_not_finite_stops(name, updates, message, kd_loss, build, batch, criterion):
+    model, broken = build(tree=TREE), criterion(kd_loss=kd_loss)
+    model.num_updates = updates
+    broken.objective = NotFinite(name)
+    whole = f"{message}; the checkpoints written so far are good"
+    with pytest.raises(SystemExit, match=exactly(whole)):
+        broken(model, batch)
+
+
+def test_features_that_are_not_finite_are_left_to_fairseq(build, batch, criterion):
+    """In half precision it leaves the batch out, else it names the layer."""
+    fixed = Fixed(build(tree=TREE), batch, lambda features: features * math.inf)
+    loss, _, _ = criterion()(fixed, batch)
+    assert loss.isnan()
+
+
 def test_logs_of_several_workers_are_summed(build, task, criterion):
     model, tsa = build(tree=TREE).double().eval(), criterion()
     batches = [make_batch(task, lengths, seed=3) for lengths in [(5, 3), (2, 6, 4)]]
@@ -359,6 +395,13 @@ def test_one_leaf_logs_what_fairseq_logs(build, batch, criterion):
         (dict(kd_objective="x"), "--kd-objective: got 'x'; expected one of tsa"),
         (dict(kd_direction="x"), "--kd-direction: got 'x'; expected one of seek, cover"),
         (dict(kd_rampup_updates=-3), "--kd-rampup-updates: got -3; expected 0 or more"),
+        (dict(kd_loss="x"), "--kd-loss: got 'x'; expected one of fused, dense"),
+        (dict(kd_block_tokens=0), "--kd-block-tokens: got 0; expected 1 or more"),
+        (
+            dict(kd_loss="dense", kd_block_tokens=8),
+            "--kd-block-tokens: got 8 with --kd-loss dense, which takes all tokens at once; "
+            "expected --kd-loss fused",
+        ),
         (dict(kd_trunk_gradient="x"), "--kd-trunk-gradient: got 'x'; expected one of sum, mean"),
         (
             dict(label_smoothing=1.0),

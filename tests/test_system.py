@@ -159,6 +159,21 @@ def test_one_leaf_trains_bit_for_bit_as_the_plain_transformer(data, tmp_path):
         assert torch.equal(models[1][name], tensor), name
 
 
+@pytest.mark.parametrize("precision", [[], ["--memory-efficient-fp16"]])
+def test_fused_and_dense_train_alike(precision, data, tmp_path):
+    """30 updates: the losses as they are logged, and how well leaf 0 does at the end."""
+    curves, ends = [], []
+    for name, flags in [("dense", []), ("fused", ["--kd-block-tokens", "50"])]:
+        output = train(data, tmp_path / name, *TREE, "--kd-loss", name, *flags, *precision,
+                       "--max-update", "30", "--log-interval", "1")  # fmt: skip
+        curves.append([float(entry["loss"]) for entry in logged(output, "train_inner")])
+        ends.append(float(logged(output, "valid")[-1]["valid_nll_loss"]))
+    assert len(curves[0]) == 30 and curves[0][-1] < 0.8 * curves[0][0]
+    tolerance = 0.02 if precision else 0.002
+    assert curves[1] == pytest.approx(curves[0], abs=tolerance)
+    assert ends[1] == pytest.approx(ends[0], abs=tolerance)
+
+
 def hypotheses(output):
     lines = [line[2:].split("\t") for line in output.splitlines() if line.startswith("H-")]
     return {int(number): text for number, _, text in lines}
@@ -261,6 +276,14 @@ def test_a_refusal_is_one_line_and_nothing_is_written(data, tmp_path):
             [*TREE[:4], "--criterion", "label_smoothed_cross_entropy"],
             "error: --criterion: got 'label_smoothed_cross_entropy', which would train leaf 0 "
             "of the tree '1,3' alone; expected tsa_online_kd",
+        ),
+        (
+            [*TREE, "--kd-block-tokens", "0"],
+            "error: --kd-block-tokens: got 0; expected 1 or more",
+        ),
+        (
+            [*TREE, "--kd-temperature", "1e-39"],
+            "error: at update 0, leaf 0: kd is nan; the checkpoints written so far are good",
         ),
         (
             [*PLAIN, "--criterion", "tsa_online_kd"],

@@ -18,7 +18,7 @@ def write_corpus(folder: Path, vocabulary: int, sentences: int = 6000, seed: int
     Args:
         folder: where; it must exist.
         vocabulary: a multiple of 8, to which fairseq pads a dictionary.
-        sentences: of the training text; the test text has 200.
+        sentences: of the training text; the test text has 1,000.
         seed: of words and lengths.
 
     Returns:
@@ -28,7 +28,7 @@ def write_corpus(folder: Path, vocabulary: int, sentences: int = 6000, seed: int
     words = [f"w{number}" for number in range(vocabulary - SPECIAL_TOKENS)]
     dictionary = folder / "dict.txt"
     dictionary.write_text("".join(f"{word} 1\n" for word in words), encoding="utf-8")
-    for split, count in {"train": sentences, "test": 200}.items():
+    for split, count in {"train": sentences, "test": 1000}.items():
         lengths = [max(3, round(draw.gauss(LENGTH_MEAN, LENGTH_DEVIATION))) for _ in range(count)]
         for side in ("source", "target"):
             lines = (" ".join(draw.choices(words, k=length)) + "\n" for length in lengths)

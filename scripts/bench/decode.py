@@ -28,13 +28,25 @@ class Generation:
     hypotheses: str
 
 
-def cases(data: Path, checkpoint: str, folder: Path, device: str, fp16: bool) -> list[Case]:
-    """The stock model of leaf 0's weights, which is written to ``folder``, and the tree."""
+def cases(
+    data: Path, checkpoint: str, folder: Path, device: str, fp16: bool, trained: bool
+) -> list[Case]:
+    """The stock model of leaf 0's weights, which is written to ``folder``, and the tree.
+
+    Args:
+        data: a directory for fairseq-generate.
+        checkpoint: a tree's.
+        folder: for the plain model and the hypotheses.
+        device: ``cpu`` or ``cuda``.
+        fp16: in half precision.
+        trained: otherwise sentences do not end, and are cut off a little behind their source's end.
+    """
     plain = folder / "plain.pt"
     write_leaf_0(checkpoint, plain)
     flags = ["--user-dir", PLUGIN, "--beam", "5", "--max-tokens", "4096"]
     flags += ["--cpu"] if device == "cpu" else []
     flags += ["--fp16"] if fp16 else []
+    flags += [] if trained else ["--max-len-a", "1", "--max-len-b", "3"]
     return [
         Case(
             name,

@@ -117,7 +117,10 @@ def _worker(pipe: Connection, case: Case) -> None:
             if memory.cuda:
                 memory.cuda.synchronize()
             seconds = time.perf_counter() - begun
-            pipe.send((done.seconds or seconds, done.amount, memory.bytes()))
+            if done.seconds is None:
+                pipe.send((seconds, done.amount, memory.bytes()))
+            else:  # it was done in yet another process
+                pipe.send((done.seconds, done.amount, 0))
             memory.give_back()
     except Exception:
         pipe.send(WorkerError(f"{case.name}\n{traceback.format_exc()}"))

@@ -1,0 +1,490 @@
+"""The fused loss against float64 truth, the dense path, and its bounds on memory and precision."""
+
+import copy
+import math
+
+import pytest
+import reference
+import torch
+from helpers import exactly, make_batch
+from torch.utils._python_dispatch import TorchDispatchMode
+
+import tsa_fairseq.fused
+from tsa_fairseq.dense import dense_loss
+from tsa_fairseq.errors import UsageError
+from tsa_fairseq.fused import FusedLoss, default_block_tokens
+from tsa_fairseq.objectives import KDSettings, Objective, build_objective
+from tsa_fairseq.outputs import LogitBlock, Term, TreeOutput
+
+HALF = [torch.float16, torch.bfloat16]
+DEVICES = [
+    "cpu",
+    pytest.param(
+        "cuda",
+        marks=[
+            pytest.mark.cuda,
+            pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU"),
+        ],
+    ),
+]
+# detach_targets, direction
+STOPS = [(False, "seek"), (True, "seek"), (True, "cover")]
+
+
+def tsa(**settings):
+    return build_objective("tsa", KDSettings(**settings))
+
+
+def inputs(leaves=3, tokens=47, width=31, words=123, dtype=torch.float64, own=False, device="cpu"):
+    """Features K x N x D, matrix V x D (or K x V x D) and target N, from a fixed seed."""
+    draw = torch.Generator().manual_seed(0)
+    features = 0.7 * torch.randn(leaves, tokens, width, generator=draw, dtype=torch.float64)
+    shape = (leaves, words, width) if own else (words, width)
+    matrix = 0.5 * torch.randn(shape, generator=draw, dtype=torch.float64)
+    target = torch.randint(words, (tokens,), generator=draw)
+    made = [t.to(dtype).to(device).requires_grad_() for t in (features, matrix)]
+    return *made, target.to(device)
+
+
+def gradients(loss, *tensors):
+    return torch.autograd.grad(loss, tensors)
+
+
+def dense(objective, features, matrix, target, ramp=1.0, smoothing=0.1):
+    """The dense path on the same tokens, as one sentence."""
+    output = TreeOutput(
+        tuple(range(len(features))), tuple(f.unsqueeze(0) for f in features), matrix, None
+    )
+    everywhere = torch.ones_like(target, dtype=torch.bool).unsqueeze(0)
+    return dense_loss(output, target.unsqueeze(0), everywhere, objective, ramp, smoothing)
+
+
+@pytest.mark.parametrize("ramp", [1.0, 0.4])
+@pytest.mark.parametrize("temperature", [1.0, 3.0])
+@pytest.mark.parametrize("leaves", [2, 3, 4])
+def test_value_and_gradients_against_the_reference(leaves, temperature, ramp):
+    features, matrix, target = inputs(leaves, tokens=3, width=4, words=6)
+    loss, _ = FusedLoss(tsa(alpha=0.3, temperature=temperature), ramp, 0.1, 2)(
+        features, matrix, target
+    )
+
+    def expected(logits):
+        return reference.tsa(logits, target.tolist(), 0.3 * ramp, temperature, 0.1)
+
+    logits = (features @ matrix.t()).transpose(0, 1).tolist()  # N x K x V
+    assert loss.item() == pytest.approx(expected(logits), rel=1e-10)
+    of_logits = torch.tensor(reference.gradient(expected, logits), dtype=torch.float64)
+    of_features, of_matrix = gradients(loss, features, matrix)
+    close = dict(rtol=1e-6, atol=1e-8)
+    torch.testing.assert_close(of_features, (of_logits @ matrix).transpose(0, 1), **close)
+    by_hand = torch.einsum("nkv,knd->vd", of_logits, features)
+    torch.testing.assert_close(of_matrix, by_hand, **close)
+
+
+@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize("own", [False, True])
+@pytest.mark.parametrize(("detach", "direction"), STOPS)
+@pytest.mark.parametrize("temperature", [1.0, 3.0])
+@pytest.mark.parametrize("leaves", [1, 2, 3, 4])
+def test_closed_form_is_what_autograd_finds(leaves, temperature, detach, direction, own, device):
+    """Every sum and gradient; 10 tokens a block and 3 a slice, where 47 are neither's multiple."""
+    settings = dict(alpha=0.3, temperature=temperature, detach_targets=detach, direction=direction)
+    found = []
+    for by_autograd in (False, True):
+        objective = tsa(**settings)
+        if by_autograd:
+            objective.block_sums_ = lambda block, o=objective: Objective.block_sums_(o, block)
+        features, matrix, target = inputs(leaves, own=own, device=device)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(tsa_fairseq.fused, "SLICE_LOGITS", 3 * leaves * 123)
+            loss, sums = FusedLoss(objective, 0.4, 0.1, 10)(features, matrix, target)
+        terms = {f"term {term.name}": term.values for term in sums.terms}
+        of_features, of_matrix = gradients(loss, features, matrix)
+        figures = {"nll": sums.nll, "smooth": sums.smooth, **terms, **sums.compared}
+        found.append({"loss": loss, "features": of_features, "matrix": of_matrix, **figures})
+    assert found[0].keys() == found[1].keys()
+    for name, value in found[1].items():
+        torch.testing.assert_close(found[0][name], value, rtol=1e-6, atol=1e-11, msg=name)
+
+
+@pytest.mark.parametrize("own", [False, True])
+@pytest.mark.parametrize(("detach", "direction"), STOPS)
+@pytest.mark.parametrize("temperature", [1.0, 2.0])
+def test_gradcheck(temperature, detach, direction, own):
+    """Numerically; with stop-gradients, of the loss whose targets are held fixed."""
+    settings = dict(alpha=0.3, temperature=temperature, detach_targets=detach, direction=direction)
+    features, matrix, target = inputs(3, tokens=4, width=3, words=5, own=own)
+    fused = FusedLoss(tsa(**settings), 1.0, 0.1, 3)
+    if not detach:
+        assert torch.autograd.gradcheck(lambda x, w: fused(x, w, target)[0], (features, matrix))
+        return
+    fixed = torch.log_softmax(features.detach() @ matrix.detach().mT / temperature, dim=-1)
+
+    def with_fixed_targets(x, w):
+        logits = x @ w.mT
+        q = torch.log_softmax(logits / temperature, dim=-1)
+        p = torch.log_softmax(logits, dim=-1)
+        loss = 0
+        for k in range(3):
+            gold = p[k].gather(-1, target.unsqueeze(-1)).sum()
+            ce = -(1 - 0.1 - 0.1 / 4) * gold - 0.1 / 4 * p[k].sum()
+            kd = 0
+            for j in {0, 1, 2} - {k}:
+                one, two = (q[k], fixed[j]) if direction == "seek" else (fixed[j], q[k])
+                kd = kd + (one.exp() * (one - two)).sum() / 2
+            loss = loss + 0.7 * ce + 0.3 * temperature**2 * kd
+        return loss / 3
+
+    expected = gradients(with_fixed_targets(features, matrix), features, matrix)
+    actual = gradients(fused(features, matrix, target)[0], features, matrix)
+    for one, two in zip(actual, expected, strict=True):
+        torch.testing.assert_close(one, two)
+
+
+# Rounding of the type, relative to the largest gradient, allowed beside the dense path's error.
+TOLERANCE = {torch.float32: 1e-6, torch.float16: 1e-4, torch.bfloat16: 1e-3}
+
+
+@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize("dtype", TOLERANCE)
+@pytest.mark.parametrize("temperature", [1.0, 3.0])
+@pytest.mark.parametrize(
+    "sizes", [(3, 47, 31, 123), (4, 64, 32, 128), (1, 47, 31, 123), (2, 1, 31, 123)]
+)
+def test_error_is_no_larger_than_the_dense_paths(sizes, temperature, dtype, device):
+    """|fused − truth| ≤ |dense − truth| + tolerance; truth in float64 from the rounded inputs."""
+    features, matrix, target = inputs(*sizes, dtype=dtype, device=device)
+    objective = tsa(temperature=temperature)
+    exact = [t.detach().double().requires_grad_() for t in (features, matrix)]
+    truth, _ = dense(objective, *exact, target)
+    by_dense, _ = dense(objective, features, matrix, target)
+    by_fused, _ = FusedLoss(objective, 1.0, 0.1, 10)(features, matrix, target)
+    assert by_fused.dtype == torch.float32
+    values = [(truth, by_dense, by_fused)]
+    values += zip(
+        gradients(truth, *exact),
+        gradients(by_dense, features, matrix),
+        gradients(by_fused, features, matrix),
+        strict=True,
+    )
+    for right, naive, fast in values:
+        assert fast.dtype == naive.dtype
+        largest = right.abs().max()
+        allowed = (naive.double() - right).abs().max() + TOLERANCE[dtype] * largest
+        assert (fast.double() - right).abs().max() <= allowed
+
+
+@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize("loss_scale", [1.0, 128.0])
+def test_tiny_gradients_survive_float16(loss_scale, device):
+    """Label smoothing over a large vocabulary: ε/(K·V) = 1e-6 and less has few digits in float16.
+
+    The output matrix' rows of words that are improbable everywhere get nothing but that, summed
+    over tokens. The loss scale is applied at ``backward``, as fairseq does.
+    """
+    leaves, tokens, width, words = 2, 40, 8, 50_000
+    features, matrix, target = inputs(leaves, tokens, width, words, torch.float16, device=device)
+    with torch.no_grad():
+        features.copy_(0.25 + 0.25 * features.abs())
+        matrix[1000:] = -8.0  # p = exp(-20) and less
+        target.remainder_(1000)
+    loss, _ = FusedLoss(tsa(alpha=0.0), 1.0, 0.1)(features, matrix, target)
+    (loss * loss_scale * 2**10).backward()
+    actual = matrix.grad[1000:].double() / loss_scale / 2**10
+    exact = [t.detach().double().requires_grad_() for t in (features, matrix)]
+    truth, _ = FusedLoss(tsa(alpha=0.0), 1.0, 0.1)(*exact, target)
+    truth.backward()
+    expected = exact[1].grad[1000:]
+    assert expected.abs().min() > 0
+    assert ((actual - expected) / expected).abs().max() < 2e-3
+
+
+@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize("dtype", HALF)
+def test_a_frequent_word_does_not_overflow(dtype, device):
+    """Its row of the matrix' gradient is a sum over all tokens: 30,000 here, times the scale."""
+    features, matrix, _ = inputs(1, 2000, 4, 64, dtype, device=device)
+    with torch.no_grad():
+        features.fill_(16.0)
+        matrix.fill_(0.01)
+    target = torch.zeros(2000, dtype=torch.long, device=device)
+    loss, _ = FusedLoss(tsa(), 1.0, 0.0)(features, matrix, target)
+    loss.backward()
+    by_hand = -2000 * 16 * (1 - 1 / 64)
+    assert matrix.grad[0].tolist() == pytest.approx([by_hand] * 4, rel=1e-2)
+
+
+@pytest.mark.parametrize("dtype", HALF)
+def test_matrix_gradient_is_accumulated_in_float32(dtype):
+    """4,096 blocks of one token add ½ each: in float16 the sum would stop at 1,024."""
+    tokens = 4096
+    features = torch.ones(1, tokens, 1, dtype=dtype)
+    matrix = torch.zeros(2, 1, dtype=dtype, requires_grad=True)
+    target = torch.zeros(tokens, dtype=torch.long)
+    loss, _ = FusedLoss(tsa(), 1.0, 0.0, 1)(features, matrix, target)
+    loss.backward()
+    assert matrix.grad.flatten().tolist() == [-2048.0, 2048.0]
+
+
+def test_autocast():
+    """float32 inputs, bfloat16 products, gradients in float32: as --amp has it."""
+    features, matrix, target = inputs(dtype=torch.float32)
+    fused = FusedLoss(tsa(), 1.0, 0.1, 10)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        loss, _ = fused(features, matrix, target)
+    rounded = [t.detach().bfloat16().requires_grad_() for t in (features, matrix)]
+    expected, _ = fused(*rounded, target)
+    assert loss.item() == expected.item()
+    pairs = zip(gradients(loss, features, matrix), gradients(expected, *rounded), strict=True)
+    for actual, of_rounded in pairs:
+        assert actual.dtype == torch.float32
+        torch.testing.assert_close(actual.bfloat16(), of_rounded)
+        assert not torch.equal(actual, of_rounded.float())  # not rounded on the way
+
+
+class WithHead(Objective):
+    """CE and a term that reads one number a token from a head; one value a token."""
+
+    def kd_weight(self, leaves, ramp):
+        return 0.5 * ramp
+
+    def cross_entropy_weight(self, leaves, ramp):
+        return 1.0
+
+    def terms(self, block, ramp):
+        gate = torch.softmax(block.heads["gate"], dim=-1)  # N x K
+        mixed = (gate.t().unsqueeze(-1) * block.log_probs).sum(dim=0)  # N x V
+        return [Term("kd", self.kd_weight(3, ramp), -torch.log_softmax(mixed, -1).mean(dim=-1))]
+
+    def formula(self):
+        return "a test"
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, *HALF])
+def test_gradients_of_heads(dtype):
+    features, matrix, target = inputs(dtype=dtype)
+    gate = torch.randn(47, 3, generator=torch.Generator().manual_seed(1)).to(dtype).requires_grad_()
+    objective = WithHead(KDSettings())
+    loss, sums = FusedLoss(objective, 0.5, 0.1, 10)(features, matrix, target, {"gate": gate})
+    output = TreeOutput(
+        (0, 1, 2), tuple(f[None] for f in features), matrix, None, {"gate": gate[None]}
+    )
+    everywhere = torch.ones_like(target, dtype=torch.bool)[None]
+    expected, _ = dense_loss(output, target[None], everywhere, objective, 0.5, 0.1)
+    assert sums.terms[0].values.shape == (1,)
+    tensors = (features, matrix, gate)
+    pairs = [(loss, expected)]
+    pairs += zip(gradients(loss, *tensors), gradients(expected, *tensors), strict=True)
+    tolerance = {torch.float64: 1e-12, torch.float16: 2e-3, torch.bfloat16: 1e-2}[dtype]
+    for actual, right in pairs:
+        assert actual.dtype == right.dtype
+        assert (actual - right).abs().max() <= tolerance * right.abs().max()
+    if dtype == torch.float64:
+        fused = FusedLoss(objective, 0.5, 0.1, 10)
+        assert torch.autograd.gradcheck(
+            lambda g: fused(features, matrix, target, {"gate": g})[0], gate
+        )
+
+
+class Largest(TorchDispatchMode):
+    """The number of elements of the largest tensor that any operation returns."""
+
+    def __init__(self):
+        super().__init__()
+        self.elements = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        result = func(*args, **(kwargs or {}))
+        for tensor in result if isinstance(result, (tuple, list)) else [result]:
+            if isinstance(tensor, torch.Tensor):
+                self.elements = max(self.elements, tensor.untyped_storage().nbytes() // 8)
+        return result
+
+
+@pytest.mark.parametrize("block_tokens", [1, 7, 30])
+@pytest.mark.parametrize("objective", [tsa(), tsa(temperature=2.0), WithHead(KDSettings())])
+def test_no_tensor_is_larger_than_a_block(objective, block_tokens):
+    features, matrix, target = inputs(3, tokens=101, width=2, words=500)
+    heads = {"gate": torch.zeros(101, 3, dtype=torch.float64)}
+    with Largest() as largest:
+        loss, _ = FusedLoss(objective, 1.0, 0.1, block_tokens)(features, matrix, target, heads)
+        loss.backward()
+    assert largest.elements == max(3 * block_tokens * 500, 500 * 2)
+
+
+def test_default_block():
+    assert default_block_tokens(4, 9712, "cpu") == 215
+    assert default_block_tokens(4, 32768, "cpu") == 64
+    assert default_block_tokens(1, 9712, "cpu") == 863
+    assert default_block_tokens(4, 32768, "cuda") == 256
+    assert default_block_tokens(4, 10**8, "cpu") == 1
+
+
+def test_default_block_is_what_is_used(monkeypatch):
+    monkeypatch.setitem(tsa_fairseq.fused.BLOCK_LOGITS, "cpu", 3 * 7 * 500 + 1)
+    features, matrix, target = inputs(3, tokens=101, width=2, words=500)
+    with Largest() as largest:
+        FusedLoss(tsa(), 1.0, 0.1)(features, matrix, target)
+    assert largest.elements == 3 * 7 * 500
+
+
+@pytest.mark.parametrize("frozen", [0, 1, (0, 1)])
+def test_only_gradients_that_are_asked_for_are_computed(frozen, monkeypatch):
+    calls = []
+    projection = tsa_fairseq.fused.Projection
+    for name in ("back", "add_matrix_gradient_"):
+        method = getattr(projection, name)
+        monkeypatch.setattr(
+            projection, name, lambda *a, m=method, n=name: (calls.append(n), m(*a))[1]
+        )
+    wanted = []
+    block_sums = tsa()
+
+    class Watch(type(block_sums)):
+        def block_sums_(self, block: LogitBlock):
+            wanted.append(block.wants_gradient)
+            return super().block_sums_(block)
+
+    features, matrix, target = inputs()
+    expected = gradients(FusedLoss(tsa(), 1.0, 0.1)(features, matrix, target)[0], features, matrix)
+    calls.clear()
+    pair = [features, matrix]
+    for index in [frozen] if isinstance(frozen, int) else frozen:
+        pair[index] = pair[index].detach()
+    loss, _ = FusedLoss(Watch(KDSettings()), 1.0, 0.1)(*pair, target)
+    if frozen == (0, 1):
+        assert calls == [] and not any(wanted) and not loss.requires_grad
+        return
+    free = 1 - frozen
+    assert set(calls) == {("back", "add_matrix_gradient_")[free]}
+    (actual,) = gradients(loss, pair[free])
+    torch.testing.assert_close(actual, expected[free])
+
+
+def test_without_gradient_there_is_no_graph(monkeypatch):
+    features, matrix, target = inputs()
+    monkeypatch.setattr(tsa_fairseq.fused.Projection, "back", None)
+    monkeypatch.setattr(tsa_fairseq.fused.Projection, "add_matrix_gradient_", None)
+    with torch.no_grad():
+        loss, _ = FusedLoss(tsa(), 1.0, 0.1)(features, matrix, target)
+    assert not loss.requires_grad
+
+
+def test_auxiliary_results_have_no_gradient():
+    features, matrix, target = inputs()
+    loss, sums = FusedLoss(tsa(), 1.0, 0.1)(features, matrix, target)
+    assert loss.requires_grad
+    figures = [sums.nll, sums.smooth, *(t.values for t in sums.terms), *sums.compared.values()]
+    assert len(figures) == 7
+    assert not any(figure.requires_grad for figure in figures)
+
+
+def test_backward_twice_and_no_second_derivative():
+    features, matrix, target = inputs()
+    loss, _ = FusedLoss(tsa(), 1.0, 0.1)(features, matrix, target)
+    first = torch.autograd.grad(loss, features, retain_graph=True)[0]
+    again = torch.autograd.grad(3 * loss, features, create_graph=True)[0]
+    torch.testing.assert_close(again, 3 * first)
+    with pytest.raises(RuntimeError, match="does not require grad"):
+        again.sum().backward()
+
+
+def test_no_tokens():
+    """A batch whose every token is in the ignored prefix costs nothing."""
+    features, matrix, target = inputs(tokens=0)
+    loss, sums = FusedLoss(tsa(), 1.0, 0.1)(features, matrix, target)
+    loss.backward()
+    assert loss.item() == 0 and sums.nll.tolist() == [0, 0, 0]
+    assert features.grad.shape == (3, 0, 31) and (matrix.grad == 0).all()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            dict(matrix=torch.float32),
+            "output matrix: got float32; expected float64, the type of the leaves' features",
+        ),
+        (dict(width=30), "output matrix: got 123 x 30; expected V x 31, or 3 x V x 31"),
+        (dict(own=2), "output matrix: got 2 x 123 x 31; expected V x 31, or 3 x V x 31"),
+        (dict(target=46), "target: got 46 tokens; expected 47, as of the features"),
+        (dict(gate=45), "gate: got 45 tokens; expected 47, as of the features"),
+        (dict(gate=None), "gate: got none tokens; expected 47, as of the features"),
+    ],
+)
+def test_what_does_not_fit_is_refused(change, message):
+    features, matrix, target = inputs()
+    matrix = matrix.to(change.get("matrix", torch.float64))[:, : change.get("width", 31)]
+    if "own" in change:
+        matrix = matrix.expand(change["own"], -1, -1)
+    heads = {}
+    if "gate" in change:
+        heads["gate"] = torch.zeros(change["gate"] or (), dtype=torch.float64)
+    with pytest.raises(UsageError, match=exactly(message)):
+        FusedLoss(tsa(), 1.0, 0.1)(features, matrix, target[: change.get("target", 47)], heads)
+
+
+def train(model, criterion, batches, steps=30):
+    """Losses and weights of a training."""
+    adam, losses = torch.optim.Adam(model.parameters(), lr=3e-3), []
+    for step in range(steps):
+        adam.zero_grad()
+        torch.manual_seed(step)  # of dropout
+        loss, size, _ = criterion(model, batches[step % len(batches)])
+        (loss / size).backward()
+        adam.step()
+        losses.append(loss.item() / size)
+    return losses, dict(model.named_parameters())
+
+
+@pytest.mark.parametrize("temperature", [1.0, 2.0])
+def test_thirty_steps_take_the_dense_paths_way(temperature, build, task, criterion):
+    """In float64, where an error of one step would not hide in rounding."""
+    batches = [make_batch(task, lengths=(7, 4, 5), seed=seed) for seed in range(4)]
+    runs = []
+    for flags in (dict(kd_loss="dense"), dict(kd_block_tokens=5)):
+        model = build(tree="1[1[1,1],2]", dropout=0.1).double()
+        runs.append(train(model, criterion(kd_temperature=temperature, **flags), batches))
+    (dense_losses, dense_weights), (fused_losses, fused_weights) = runs
+    assert dense_losses[-1] < 0.8 * dense_losses[0]
+    assert fused_losses == pytest.approx(dense_losses, rel=1e-7)
+    for name, weight in dense_weights.items():
+        torch.testing.assert_close(fused_weights[name], weight, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("flags", [{}, dict(sentence_avg=True), dict(ignore_prefix_size=2)])
+@pytest.mark.parametrize("tree", ["3", "1[1[1,1],2]"])
+def test_criterion_gives_what_the_dense_one_gives(tree, flags, build, batch, criterion):
+    """Loss, logs and every gradient, with pads."""
+    found = []
+    for kd_loss in ("dense", "fused"):
+        model = build(tree=tree, noise=0.1).double()
+        loss, size, logs = criterion(kd_loss=kd_loss, **flags)(model, batch)
+        loss.backward()
+        grads = {name: p.grad for name, p in model.named_parameters()}
+        found.append(({"loss": loss, "size": size, **logs}, grads))
+    (expected, of_dense), (actual, of_fused) = found
+    assert actual.keys() == expected.keys()
+    for name, value in expected.items():
+        torch.testing.assert_close(
+            torch.as_tensor(actual[name]), torch.as_tensor(value), rtol=1e-6, atol=1e-9
+        )
+    for name, grad in of_dense.items():
+        torch.testing.assert_close(of_fused[name], grad, rtol=1e-7, atol=1e-10)
+
+
+def test_all_but_one_position_padded(build, task, batch, criterion):
+    batch = copy.deepcopy(batch)
+    pad = task.target_dictionary.pad()
+    batch["target"][:] = pad
+    batch["target"][1, 0] = 7
+    batch["ntokens"] = 1
+    losses = []
+    for kd_loss in ("dense", "fused"):
+        model = build(tree="1[1[1,1],2]").double()
+        loss, _, logs = criterion(kd_loss=kd_loss)(model, batch)
+        loss.backward()
+        losses.append(loss.item())
+        assert logs["real_tokens"] == 1
+        assert all(p.grad.isfinite().all() for p in model.parameters())
+    assert losses[1] == pytest.approx(losses[0], rel=1e-12) and math.isfinite(losses[0])
