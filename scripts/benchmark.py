@@ -8,6 +8,7 @@ on the machine falls on all alike: compare the ratios, not the times.
 """
 
 import argparse
+import importlib.util
 import sys
 import tempfile
 from pathlib import Path
@@ -20,6 +21,7 @@ from bench.measure import WorkerError, measure
 from tsa_fairseq.errors import UsageError
 
 SUITES = ("loss", "step", "decode")
+RESULTS = ("results.csv", "results.md", "results.svg")
 
 
 def say(text: str) -> None:
@@ -102,6 +104,7 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--device", default="cpu", help="cpu or cuda (default: %(default)s)")
     made.add_argument("--fp16", action="store_true", help="half precision; with --device cuda")
     made.add_argument("--out", help="directory for results.csv, results.md and results.svg")
+    made.add_argument("--force", action="store_true", help="overwrite what --out holds")
     made.add_argument(
         "--vocabulary",
         type=int,
@@ -148,6 +151,16 @@ def check(args: argparse.Namespace) -> None:
         raise UsageError("--fp16: takes --device cuda")
     if bool(args.data) != bool(args.checkpoint):
         raise UsageError("--data and --checkpoint: expected both or neither")
+    if args.out and not args.force:
+        for name in RESULTS:
+            if (Path(args.out) / name).exists():
+                raise UsageError(
+                    f"--out: '{args.out}' has a {name}; expected --force to replace it"
+                )
+    if args.out and importlib.util.find_spec("matplotlib") is None:
+        raise UsageError(
+            "--out: draws with matplotlib, which is not installed: pip install matplotlib"
+        )
     names = [step.STOCK, *(f"tree, {n}" for n in step.TREES[args.model]), step.RDROP]
     for name in args.only or []:
         if name not in names:
@@ -166,14 +179,11 @@ def main() -> int:
             for suite in SUITES if args.suite == "all" else (args.suite,):
                 found += RUN[suite](args, Path(folder))
                 if args.out:  # as far as it has come: a suite takes minutes
-                    report.write_csv(Path(args.out) / "results.csv", found)
+                    report.write(Path(args.out), found)
     except (UsageError, WorkerError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     print("\n" + report.markdown(found))
-    if args.out:
-        (Path(args.out) / "results.md").write_text(report.markdown(found), encoding="utf-8")
-        report.plot(Path(args.out) / "results.svg", found)
     return 0
 
 

@@ -316,7 +316,7 @@ def test_default_block():
     assert default_block_tokens(4, 9712, "cpu") == 215
     assert default_block_tokens(4, 32768, "cpu") == 64
     assert default_block_tokens(1, 9712, "cpu") == 863
-    assert default_block_tokens(4, 32768, "cuda") == 256
+    assert default_block_tokens(4, 32768, "cuda") == 128
     assert default_block_tokens(4, 10**8, "cpu") == 1
 
 

@@ -2,132 +2,22 @@
 
 import logging
 import math
-from dataclasses import dataclass, field, replace
-from typing import Any, Optional
+from dataclasses import replace
+from typing import Any
 
 import torch
 from fairseq import utils
 from fairseq.criterions import FairseqCriterion, register_criterion
-from fairseq.dataclass import FairseqDataclass
 from fairseq.logging import metrics
-from omegaconf import II
 from torch import Tensor
 
 from tsa_fairseq.dense import dense_loss
 from tsa_fairseq.errors import UsageError
 from tsa_fairseq.fused import FusedLoss
-from tsa_fairseq.objectives import OBJECTIVES, KDSettings, Objective, build_objective
+from tsa_fairseq.kd_flags import TSAOnlineKDConfig, objective_from_flags
 from tsa_fairseq.outputs import LossSums, TreeOutput
 
 logger = logging.getLogger(__name__)
-
-TRUNK_GRADIENTS = ("sum", "mean")
-LOSSES = ("fused", "dense")
-
-
-@dataclass
-class TSAOnlineKDConfig(FairseqDataclass):
-    """The flags of ``--criterion tsa_online_kd``."""
-
-    kd_objective: str = field(
-        default="tsa",
-        metadata={"help": f"how leaves learn from each other: {', '.join(OBJECTIVES)}"},
-    )
-    kd_alpha: float = field(
-        default=KDSettings.alpha,
-        metadata={
-            "help": "weight of the distillation, from 0 to 1; the cross entropy gets the rest"
-        },
-    )
-    kd_temperature: float = field(
-        default=KDSettings.temperature,
-        metadata={"help": "temperature T of the distilled distributions, above 0"},
-    )
-    kd_detach_targets: bool = field(
-        default=KDSettings.detach_targets,
-        metadata={"help": "let no gradient flow into the leaf that a leaf is pulled towards"},
-    )
-    kd_direction: str = field(
-        default=KDSettings.direction,
-        metadata={
-            "help": "with --kd-detach-targets: seek the target's modes, KL(p_k || p_j), or cover "
-            "them, KL(p_j || p_k)"
-        },
-    )
-    kd_rampup_updates: int = field(
-        default=KDSettings.rampup_updates,
-        metadata={"help": "updates over which the distillation's weight rises; 0: none"},
-    )
-    kd_trunk_gradient: str = field(
-        default="sum",
-        metadata={
-            "help": "gradient into a layer that several branches share: their sum, or their mean"
-        },
-    )
-    kd_loss: str = field(
-        default="fused",
-        metadata={
-            "help": "fused: compute output projection and loss over blocks of tokens, in little "
-            "memory; dense: over all tokens at once, the readable reference"
-        },
-    )
-    kd_block_tokens: Optional[int] = field(  # noqa: UP045 - fairseq reads this spelling only
-        default=None,
-        metadata={
-            "help": "tokens whose predictions the fused loss holds at once (default: chosen by "
-            "vocabulary and number of leaves)"
-        },
-    )
-    label_smoothing: float = field(
-        default=0.0,
-        metadata={"help": "epsilon for label smoothing, 0 means no label smoothing"},
-    )
-    ignore_prefix_size: int = field(
-        default=0,
-        metadata={"help": "ignore the first N target tokens"},
-    )
-    sentence_avg: bool = II("optimization.sentence_avg")
-
-
-def objective_from_flags(flags: Any) -> Objective:
-    """Check every flag of the criterion, and build the objective that they describe.
-
-    Args:
-        flags: a :class:`TSAOnlineKDConfig`, or parsed arguments with the same names.
-
-    Raises:
-        UsageError: a flag out of range.
-    """
-    if not 0.0 <= flags.label_smoothing < 1.0:
-        raise UsageError(
-            f"--label-smoothing: got {flags.label_smoothing:g}; expected a number from 0 to below 1"
-        )
-    if flags.kd_trunk_gradient not in TRUNK_GRADIENTS:
-        raise UsageError(
-            f"--kd-trunk-gradient: got '{flags.kd_trunk_gradient}'; "
-            f"expected one of {', '.join(TRUNK_GRADIENTS)}"
-        )
-    if flags.ignore_prefix_size < 0:
-        raise UsageError(
-            f"--ignore-prefix-size: got {flags.ignore_prefix_size}; expected 0 or more"
-        )
-    if flags.kd_loss not in LOSSES:
-        raise UsageError(f"--kd-loss: got '{flags.kd_loss}'; expected one of {', '.join(LOSSES)}")
-    if flags.kd_block_tokens is not None and flags.kd_block_tokens < 1:
-        raise UsageError(f"--kd-block-tokens: got {flags.kd_block_tokens}; expected 1 or more")
-    if flags.kd_block_tokens is not None and flags.kd_loss == "dense":
-        raise UsageError(
-            f"--kd-block-tokens: got {flags.kd_block_tokens} with --kd-loss dense, "
-            "which takes all tokens at once; expected --kd-loss fused"
-        )
-    settings = KDSettings(
-        alpha=flags.kd_alpha,
-        temperature=flags.kd_temperature,
-        detach_targets=flags.kd_detach_targets,
-        direction=flags.kd_direction,
-        rampup_updates=flags.kd_rampup_updates,
-    )
-    return build_objective(flags.kd_objective, settings)
 
 
 @register_criterion("tsa_online_kd", dataclass=TSAOnlineKDConfig)
@@ -182,7 +72,7 @@ class TSAOnlineKDCriterion(FairseqCriterion):
             loss, sums = dense_loss(
                 output, target, real, self.objective, ramp, self.label_smoothing, reduce
             )
-        _check_finite(sums, output)
+        _check_finite(sums, output, real)
         sample_size = sample["target"].size(0) if self.sentence_avg else sample["ntokens"]
         logs = {
             **self._logs(loss, sums, real, ramp),
@@ -195,13 +85,19 @@ class TSAOnlineKDCriterion(FairseqCriterion):
     def _fused_loss(
         self, output: TreeOutput, target: Tensor, real: Tensor, ramp: float
     ) -> tuple[Tensor, LossSums]:
-        tokens = real.flatten().nonzero().squeeze(-1)  # N, of B * T: pads are left out
-        features = torch.stack(output.features).flatten(1, 2).index_select(1, tokens)
-        heads = {
-            name: head.flatten(0, 1).index_select(0, tokens) for name, head in output.heads.items()
-        }
+        tokens = real.flatten().nonzero().squeeze(-1)  # N, of B * T
+
+        def without_pads(tensor: Tensor) -> Tensor:
+            return tensor.flatten(0, 1).index_select(0, tokens)
+
+        # N x K x D in memory, which is how blocks are cut from it
+        features = torch.stack([without_pads(f) for f in output.features], dim=1).transpose(0, 1)
+        heads = {name: without_pads(head) for name, head in output.heads.items()}
         fused = FusedLoss(self.objective, ramp, self.label_smoothing, self.block_tokens)
-        return fused(features, output.output_matrix, target.flatten()[tokens], heads)
+        try:
+            return fused(features, output.output_matrix, without_pads(target), heads)
+        except UsageError as error:
+            raise SystemExit(error.code) from None
 
     def _logs(self, loss: Tensor, sums: LossSums, real: Tensor, ramp: float) -> dict[str, Any]:
         logs: dict[str, Any] = {"loss": loss.data, "nll_loss": sums.nll[0]}
@@ -254,14 +150,14 @@ def _without_prefix(output: TreeOutput, size: int) -> TreeOutput:
     )
 
 
-def _check_finite(sums: LossSums, output: TreeOutput) -> None:
+def _check_finite(sums: LossSums, output: TreeOutput, real: Tensor) -> None:
     """Stop before a NaN reaches any parameter, and say where it came from.
 
     Features that are not finite are left to fairseq, which says what layer they come from; in half
     precision it leaves such a batch out.
     """
     found = sums.first_not_finite()
-    if found is None or not all(bool(f.isfinite().all()) for f in output.features):
+    if found is None or not all(bool(f[real].isfinite().all()) for f in output.features):
         return
     when = "in validation" if output.num_updates is None else f"at update {output.num_updates}"
     raise SystemExit(f"error: {when}, {found}; the checkpoints written so far are good")

@@ -10,7 +10,6 @@ from torch.nn.functional import linear
 
 from tsa_fairseq.objectives import Objective
 from tsa_fairseq.outputs import LossSums, TokenBlock, TreeOutput
-from tsa_fairseq.token_loss import sum_up
 
 
 def dense_loss(
@@ -44,17 +43,18 @@ def dense_loss(
         return laid_out.sum(dim=-1) if reduce else laid_out
 
     block = _token_block(output, target, real)
-    sums = sum_up(objective, block, ramp, total)
+    sums = objective.sums(block, ramp, total)
     return objective.weigh(sums, ramp, label_smoothing), sums.detach()
 
 
 def _token_block(output: TreeOutput, target: Tensor, real: Tensor) -> TokenBlock:
     """Every leaf's predictions at the real tokens; pads are gone before any softmax."""
     log_probs = []
-    for features in output.features:
+    for leaf, features in enumerate(output.features):
         # B x T x V, projected as the plain model does, pads too: the order in which the output
         # matrix' gradient is added up is then the same
-        logits = linear(features, output.output_matrix)
+        matrix = output.output_matrix
+        logits = linear(features, matrix if matrix.dim() == 2 else matrix[leaf])
         # a half-precision softmax would round small probabilities to 0
         dtype = torch.promote_types(logits.dtype, torch.float32)
         log_probs.append(torch.log_softmax(logits[real], dim=-1, dtype=dtype))

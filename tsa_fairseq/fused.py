@@ -4,12 +4,17 @@ Written naively, K leaves, N tokens and V words make K·N·V logits, and distill
 holds several tensors of that size: for K = 4, N = 4,096 and V = 32,768 each is 2.1 GB in float32.
 Here a block of n tokens is projected, its loss is computed, its gradient takes the place of its
 logits and is multiplied out at once into the gradients of features and output matrix. The block is
-then forgotten. What is held above the inputs and their gradients:
+then forgotten. What is held beside the inputs, in values of float32:
 
-    logits of one block       K · n · V        CPU: 2^23 values or 33 MB, so n = 64 for V = 32,768
-    work on a slice of it     about 3 · K · m · V, m = 8 of the n tokens: 12 MB
+    logits of one block          K · n · V    CPU: 2^23 values or 34 MB, n = 64 for V = 32,768
+    work on a slice of it        3 · K · m · V, 2 more with T ≠ 1; CPU: 12 MB, m = 8 of the n tokens
+    gradients                    K · N · D + V · D, and their products with the loss's at backward
+    in half precision            1/2 to 1 block more, and on a CPU the matrix, V · D
 
 A slice is what stays in a CPU's cache; on a GPU it is the whole block.
+
+Gradients on the way forward are the idea of Liger-Kernel's fused linear cross entropy, blocks that
+of Cut Your Losses (Wijmans et al., arXiv 2411.09009); here for losses between several predictions.
 """
 
 from collections.abc import Iterator, Mapping
@@ -26,12 +31,9 @@ from tsa_fairseq.outputs import LogitBlock, LossSums
 from tsa_fairseq.projection import Projection
 
 # Logits (K · n · V) of a block: enough rows for fast matrix products.
-BLOCK_LOGITS = {"cpu": 2**23, "cuda": 2**25}
-# Logits of a slice on a CPU: 4 MB in float32, and there are about three such tensors at work.
+BLOCK_LOGITS = {"cpu": 2**23, "cuda": 2**24}
+# Logits of a slice on a CPU: 4 MB in float32.
 SLICE_LOGITS = 2**20
-# Of gradients in half precision: the smallest come from label smoothing, ε / (K·V), which float16
-# would round to 0 or to a few digits; the largest are about 1. Undone in float32.
-HALF_SCALE = 1024.0
 
 
 def default_block_tokens(leaves: int, vocabulary: int, device: str) -> int:
@@ -42,6 +44,8 @@ def default_block_tokens(leaves: int, vocabulary: int, device: str) -> int:
 @dataclass(frozen=True)
 class FusedLoss:
     """An objective's loss of one batch, computed block by block.
+
+    loss = (1/K) [w_ce · Σ_k CE_k + Σ_terms weight · Σ values], see :class:`Objective`
 
     Args:
         objective: how leaves learn.
@@ -54,6 +58,10 @@ class FusedLoss:
     ramp: float
     label_smoothing: float
     block_tokens: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.block_tokens is not None and self.block_tokens < 1:
+            raise UsageError(f"--kd-block-tokens: got {self.block_tokens}; expected 1 or more")
 
     def __call__(
         self,
@@ -72,7 +80,8 @@ class FusedLoss:
             over leaves, float32 or wider.
 
         Raises:
-            UsageError: features and matrix have different types, or a tensor the wrong size.
+            UsageError: features and matrix have different types, or a tensor the wrong size; when
+                this is made, a block of no tokens.
         """
         heads = dict(heads or {})
         call = _Call(
@@ -137,53 +146,55 @@ def _block_by_block(
     (leaves, tokens, _), vocabulary = features.shape, matrix.size(-2)
     wide = torch.promote_types(features.dtype, torch.float32)
     projection = Projection(matrix, call.product_type, wide)
-    x = projection.rounded(features.transpose(0, 1)).contiguous()  # N x K x D
-    scale = HALF_SCALE if call.product_type.itemsize == 2 else 1.0
-    size = call.loss.block_tokens or default_block_tokens(leaves, vocabulary, x.device.type)
-    size = min(size, max(tokens, 1))
+    x = projection.operand(features.transpose(0, 1)).contiguous()  # N x K x D
+    size = call.loss.block_tokens
+    if size is None:
+        size = default_block_tokens(leaves, vocabulary, x.device.type)
 
     like_inputs = (x, matrix, *heads.values())
     gradients = [
         torch.zeros_like(tensor, dtype=wide) if wants else None
         for tensor, wants in zip(like_inputs, wanted, strict=True)
     ]
-    of_features, of_matrix, *of_heads = gradients
+    of_features, of_matrix, *rest = gradients
+    of_heads = {name: g for name, g in zip(heads, rest, strict=True) if g is not None}
     sums = None
-    buffer = x.new_empty(size * leaves * vocabulary, dtype=wide)
     # a block without tokens, too, has sums: zeros
     for start in range(0, max(tokens, 1), size):
         here = slice(start, start + size)
-        logits = projection.logits(x[here], buffer)
+        logits = projection.logits(x[here])
         for part in _slices(logits):
             there = slice(start + part.start, start + part.stop)
             block = LogitBlock(
                 logits[part],
                 target[there],
-                {name: head[there].to(wide) for name, head in heads.items()},
+                {name: _widened(head[there]) for name, head in heads.items()},
                 call.loss.ramp,
                 call.loss.label_smoothing,
                 wants_gradient=any(wanted),
-                scale=scale,
+                wants_heads=tuple(of_heads),
             )
             found, by_head = call.loss.objective.block_sums_(block)
             sums = found if sums is None else sums + found
-            for of_head, name in zip(of_heads, heads, strict=True):
-                if of_head is not None:
-                    of_head[there] = by_head[name] / scale
-        if any(wanted):
-            of_logits = projection.rounded(logits)
+            for name, gradient in by_head.items():
+                of_heads[name][there] = gradient
+        if of_features is not None or of_matrix is not None:
+            of_logits = projection.scaled(logits)
             if of_features is not None:
                 of_features[here] = projection.back(of_logits)
             if of_matrix is not None:
                 projection.add_matrix_gradient_(of_matrix, of_logits, x[here])
-    if scale != 1.0:
-        for gradient in (of_features, of_matrix):
-            if gradient is not None:
-                gradient.div_(scale)
     if of_features is not None:
         gradients[0] = of_features.transpose(0, 1)
     assert sums is not None
     return sums, gradients
+
+
+def _widened(head: Tensor) -> Tensor:
+    """Half precision to float32, as the logits are; whole numbers as they are."""
+    if not head.is_floating_point():
+        return head
+    return head.to(torch.promote_types(head.dtype, torch.float32))
 
 
 def _slices(logits: Tensor) -> Iterator[slice]:

@@ -16,9 +16,9 @@ from fairseq.models.transformer import (
 from torch import Tensor
 
 from tsa_fairseq.checkpoint import check_exists
-from tsa_fairseq.criterion import objective_from_flags
 from tsa_fairseq.decoder import TreeDecoder
 from tsa_fairseq.errors import UsageError
+from tsa_fairseq.kd_flags import objective_from_flags
 from tsa_fairseq.outputs import TreeOutput
 from tsa_fairseq.topology import Topology
 from tsa_fairseq.warm_start import FLAG, PEER_CHOICES, warm_start

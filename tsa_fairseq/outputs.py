@@ -58,7 +58,7 @@ class LogitBlock:
         ramp: how far the distillation's weight has risen, from 0 to 1.
         label_smoothing: ε of the cross entropy.
         wants_gradient: whether ``logits`` are to become their gradient.
-        scale: what gradients are multiplied by, so that they fit a half-precision type.
+        wants_heads: the heads whose gradients are wanted as well.
     """
 
     logits: Tensor
@@ -67,7 +67,7 @@ class LogitBlock:
     ramp: float
     label_smoothing: float
     wants_gradient: bool
-    scale: float
+    wants_heads: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -129,12 +129,16 @@ class LossSums:
         """The first leaf and term that is NaN or infinite, such as ``leaf 2: kd is nan``."""
         named = {"cross entropy": self.nll + self.smooth}
         named.update({term.name: term.values for term in self.terms})
+        by_leaf = {
+            name: v.detach().flatten(1).sum(1) if v.dim() > 1 else v for name, v in named.items()
+        }
         # one tensor, so that a GPU is waited for once
-        values = torch.cat([value.detach().flatten() for value in named.values()]).tolist()
-        for name, value in named.items():
-            for number in range(value.numel()):
-                found = values.pop(0)
-                if not math.isfinite(found):
-                    leaf = f"leaf {number}" if value.numel() > 1 else "all leaves"
-                    return f"{leaf}: {name} is {found}"
+        numbers = iter(torch.cat(list(by_leaf.values())).tolist())
+        leaves = self.nll.size(0)
+        for name, values in by_leaf.items():
+            for leaf in range(values.size(0)):
+                number = next(numbers)
+                if not math.isfinite(number):
+                    where = f"leaf {leaf}" if values.size(0) == leaves else "all leaves"
+                    return f"{where}: {name} is {number}"
         return None

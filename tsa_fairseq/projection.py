@@ -1,5 +1,7 @@
 """Products with the output matrix: operands in the model's type, results in float32 or wider."""
 
+from typing import NamedTuple
+
 import torch
 from torch import Tensor
 
@@ -8,12 +10,23 @@ from torch import Tensor
 RETURNS_FLOAT32 = hasattr(torch.ops.aten.mm, "dtype")
 
 
-class Projection:
-    """The output projection of a block of tokens, and its gradients.
+class Scaled(NamedTuple):
+    """A gradient as an operand, and what it was multiplied by; None: by nothing."""
 
-    A float16 result would overflow in the gradient of a frequent word's row, which is a sum over
-    tokens, and round small ones to 0. Where the device cannot return float32, operands that were
-    rounded to the model's type are multiplied in float32.
+    values: Tensor
+    scale: Tensor | None
+
+    def undo(self, product: Tensor) -> Tensor:
+        """What the product would be without the scale."""
+        return product if self.scale is None else product / self.scale
+
+
+class Projection:
+    """The output projection of blocks of tokens, and its gradients.
+
+    Results are float32: a float16 one would overflow in the gradient of a frequent word's row,
+    which is a sum over tokens, and round small ones to 0. Where the device cannot return float32,
+    operands that were rounded to the model's type are multiplied in float32.
 
     Args:
         matrix: V x D, or K x V x D for a matrix of each leaf's own.
@@ -29,38 +42,55 @@ class Projection:
         self.wide = wide
         self.shared = matrix.dim() == 2
         self.keeps_type = product_type == wide or (matrix.is_cuda and RETURNS_FLOAT32)
-        self.matrix = self.rounded(matrix)
+        self.matrix = self.operand(matrix)
+        self._buffer: Tensor | None = None
 
-    def rounded(self, tensor: Tensor) -> Tensor:
-        """An operand."""
+    def operand(self, tensor: Tensor) -> Tensor:
+        """Rounded to the products' type."""
         tensor = tensor.to(self.product_type)
         return tensor if self.keeps_type else tensor.to(self.wide)
 
-    def logits(self, features: Tensor, buffer: Tensor) -> Tensor:
-        """Features times matrix, in the first part of ``buffer``."""
+    def scaled(self, gradient: Tensor) -> Scaled:
+        """The logits' gradient as an operand; ``gradient`` itself is scratch.
+
+        In half precision it is multiplied by the power of two that brings its largest entry to
+        about 2^15. The smallest, from label smoothing, are ε / (K·V): float16 would round them to
+        0 or to a few digits. fairseq's loss scale comes too late for them, when this is done.
+        """
+        if self.product_type == self.wide:
+            return Scaled(gradient, None)
+        if gradient.numel() == 0:
+            return Scaled(self.operand(gradient), None)
+        exponent = torch.frexp(gradient.abs().amax()).exponent
+        scale = torch.ldexp(torch.ones_like(exponent, dtype=self.wide), 15 - exponent)
+        rounded = gradient.mul_(scale).to(self.product_type)
+        return Scaled(rounded if self.keeps_type else gradient.copy_(rounded), scale)
+
+    def logits(self, features: Tensor) -> Tensor:
+        """Features times matrix. The next call may overwrite the result."""
         tokens, leaves, _ = features.shape
-        vocabulary = self.matrix.size(-2)
-        size = tokens * leaves * vocabulary
-        logits = buffer[:size].view(tokens, leaves, vocabulary)
-        if self.shared and self.product_type == self.wide:
-            torch.mm(features.flatten(0, 1), self.matrix.t(), out=logits.flatten(0, 1))
-        else:
-            logits.copy_(
-                self._by_token(self._product(self._rows(features), self.matrix.mT), leaves)
-            )
-        return logits
+        if not (self.shared and self.matrix.dtype == self.wide):
+            product = self._product(self._rows(features), self.matrix.mT)
+            return self._by_token(product, leaves).contiguous()
+        rows, words = tokens * leaves, self.matrix.size(0)
+        if self._buffer is None or self._buffer.size(0) < rows:
+            self._buffer = features.new_empty(rows, words)
+        logits = self._buffer[:rows]
+        torch.mm(features.flatten(0, 1), self.matrix.t(), out=logits)
+        return self._by_token(logits, leaves)
 
-    def back(self, gradient: Tensor) -> Tensor:
+    def back(self, gradient: Scaled) -> Tensor:
         """The features' gradient, from the logits'."""
-        return self._by_token(self._product(self._rows(gradient), self.matrix), gradient.size(1))
+        product = self._product(self._rows(gradient.values), self.matrix)
+        return gradient.undo(self._by_token(product, gradient.values.size(1)))
 
-    def add_matrix_gradient_(self, total: Tensor, gradient: Tensor, features: Tensor) -> None:
-        """Add the matrix' gradient, from the logits'."""
-        rows, features = self._rows(gradient), self._rows(features)
-        if self.shared and rows.dtype == self.wide:
+    def add_matrix_gradient_(self, total: Tensor, gradient: Scaled, features: Tensor) -> None:
+        """Add the matrix' gradient, from the logits', to ``total``."""
+        rows, features = self._rows(gradient.values), self._rows(features)
+        if self.shared and gradient.scale is None:
             total.addmm_(rows.t(), features)
         else:
-            total.add_(self._product(rows.mT, features))
+            total.add_(gradient.undo(self._product(rows.mT, features)))
 
     def _rows(self, tensor: Tensor) -> Tensor:
         """M x K x ... as what is multiplied by one matrix: M·K x ..., or K x M x ..."""

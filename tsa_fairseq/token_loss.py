@@ -1,9 +1,6 @@
-"""What tokens cost by an objective's own terms: from log probabilities, with autograd."""
+"""What tokens cost, summed over them: from log probabilities and an objective's terms."""
 
-from __future__ import annotations
-
-from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
@@ -15,27 +12,26 @@ from tsa_fairseq.divergence import (
     peer_divergence,
     smoothed_cross_entropy,
 )
-from tsa_fairseq.outputs import LogitBlock, LossSums, Term, TokenBlock
-
-if TYPE_CHECKING:
-    from tsa_fairseq.objectives.base import Objective
+from tsa_fairseq.outputs import LossSums, Term, TokenBlock
 
 
 def sum_up(
-    objective: Objective, block: TokenBlock, ramp: float, total: Callable[[Tensor], Tensor]
+    block: TokenBlock,
+    terms: list[Term],
+    kd_is_pairwise_kl: bool,
+    total: Callable[[Tensor], Tensor],
 ) -> LossSums:
     """The parts of an objective's loss, with a graph, and figures for the log, without.
 
     Args:
-        objective: how leaves learn.
         block: the leaves' predictions.
-        ramp: how far the distillation's weight has risen, from 0 to 1.
+        terms: what the objective makes of them.
+        kd_is_pairwise_kl: see :class:`tsa_fairseq.objectives.Objective`.
         total: sums over the tokens, which are the last dimension.
     """
     parts = smoothed_cross_entropy(block.log_probs, block.target)
-    terms = objective.terms(block, ramp)
     with torch.no_grad():
-        compared = _compared(objective, block, parts, terms)
+        compared = _compared(block, parts, terms, kd_is_pairwise_kl)
         compared = {name: total(values) for name, values in compared.items()}
     return LossSums(
         block.log_probs.size(-1),
@@ -47,7 +43,7 @@ def sum_up(
 
 
 def _compared(
-    objective: Objective, block: TokenBlock, parts: SmoothedCrossEntropy, terms: list[Term]
+    block: TokenBlock, parts: SmoothedCrossEntropy, terms: list[Term], kd_is_pairwise_kl: bool
 ) -> dict[str, Tensor]:
     """What the log says about the leaves together: N values each, none for a single leaf."""
     if block.log_probs.size(0) == 1:
@@ -56,38 +52,10 @@ def _compared(
     for term in terms:
         if term.name == "kd":
             kd = term.values.mean(dim=0) if term.values.dim() > 1 else term.values
-    if objective.kd_is_pairwise_kl:
-        pairwise_kl = kd
-    else:
-        pairwise_kl = peer_divergence(block.log_probs).mean(dim=0)
+    pairwise_kl = kd if kd_is_pairwise_kl else peer_divergence(block.log_probs).mean(dim=0)
     return {
         "nll_ensemble": ensemble_nll(parts.nll),
         "kd_loss": kd,
         "pairwise_kl": pairwise_kl,
         "disagreement": disagreement(block.log_probs.argmax(dim=-1)),
     }
-
-
-def sums_by_autograd(
-    objective: Objective, block: LogitBlock
-) -> tuple[LossSums, Mapping[str, Tensor]]:
-    """A block's sums, and the gradients of its logits, in their place, and of its heads.
-
-    Serves every objective; the graph lives as long as this call, and is as large as the block.
-    """
-    logits = block.logits.detach()
-    heads = {name: head.detach() for name, head in block.heads.items()}
-    inputs = [logits, *heads.values()]
-    with torch.set_grad_enabled(block.wants_gradient):
-        for tensor in inputs:
-            tensor.requires_grad_(block.wants_gradient)
-        log_probs = torch.log_softmax(logits, dim=-1).transpose(0, 1)  # K x M x V
-        tokens = TokenBlock(log_probs, block.target, heads)
-        sums = sum_up(objective, tokens, block.ramp, lambda values: values.sum(dim=-1))
-        loss = block.scale * objective.weigh(sums, block.ramp, block.label_smoothing)
-    gradients: dict[str, Tensor] = {}
-    if block.wants_gradient:
-        of_logits, *of_heads = torch.autograd.grad(loss, inputs)
-        gradients = dict(zip(heads, of_heads, strict=True))
-        block.logits.copy_(of_logits)
-    return sums.detach(), gradients

@@ -3,13 +3,16 @@
 import contextlib
 import io
 import random
+import sys
 from pathlib import Path
 
 from fairseq_cli.preprocess import cli_main as preprocess
 
 SPECIAL_TOKENS = 4
-# Subwords of a sentence, in the tokenised protocol of examples/multi30k: mean and deviation.
-LENGTH_MEAN, LENGTH_DEVIATION = 14.0, 4.5
+# Words of an English sentence of Multi30k's training text (lc.norm.tok), and of how much longer the
+# German one is: mean and standard deviation.
+LENGTH = 13.0, 4.0
+LONGER = -0.6, 2.2
 
 
 def write_corpus(folder: Path, vocabulary: int, sentences: int = 6000, seed: int = 1) -> Path:
@@ -29,8 +32,10 @@ def write_corpus(folder: Path, vocabulary: int, sentences: int = 6000, seed: int
     dictionary = folder / "dict.txt"
     dictionary.write_text("".join(f"{word} 1\n" for word in words), encoding="utf-8")
     for split, count in {"train": sentences, "test": 1000}.items():
-        lengths = [max(3, round(draw.gauss(LENGTH_MEAN, LENGTH_DEVIATION))) for _ in range(count)]
-        for side in ("source", "target"):
+        source = [draw.gauss(*LENGTH) for _ in range(count)]
+        target = [length + draw.gauss(*LONGER) for length in source]
+        for side, lengths in (("source", source), ("target", target)):
+            lengths = [max(3, round(length)) for length in lengths]
             lines = (" ".join(draw.choices(words, k=length)) + "\n" for length in lengths)
             (folder / f"{split}.{side}").write_text("".join(lines), encoding="utf-8")
     out = folder / "data-bin"
@@ -42,8 +47,6 @@ def write_corpus(folder: Path, vocabulary: int, sentences: int = 6000, seed: int
 
 
 def _quietly(argv: list[str]) -> None:
-    import sys
-
     before, sys.argv = sys.argv, ["fairseq-preprocess", *argv]
     try:
         with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):

@@ -9,14 +9,15 @@ from pathlib import Path
 
 import torch
 
-from bench.measure import Case, Work
+from bench.measure import Case, Work, WorkerError
 from bench.step import PLUGIN
 from tsa_fairseq.checkpoint import model_arguments, read_checkpoint
 from tsa_fairseq.errors import UsageError
 
 GENERATE = "import sys; from fairseq_cli.generate import cli_main; sys.exit(cli_main())"
 TRAIN = "import sys; from fairseq_cli.train import cli_main; sys.exit(cli_main())"
-TRANSLATED = re.compile(r"Translated ([\d,]+) sentences .* in ([\d.]+)s")
+# the speed has two decimals where the time has one
+TRANSLATED = re.compile(r"Translated ([\d,]+) sentences .* \(([\d.]+) sentences/s")
 PLAIN, LEAF = "plain transformer", "leaf 0 of the tree"
 
 
@@ -71,11 +72,11 @@ def prepare(generation: Generation) -> Callable[[], Work]:
         done = subprocess.run(command, capture_output=True, text=True)
         found = TRANSLATED.search(done.stdout + done.stderr)
         if done.returncode or not found:
-            last = (done.stderr.strip().splitlines() or ["no message"])[-1]
-            raise RuntimeError(f"fairseq-generate failed: {last}")
+            raise WorkerError(f"fairseq-generate: {_last_line(done)}")
         lines = [line for line in done.stdout.splitlines() if line.startswith("H-")]
         Path(generation.hypotheses).write_text("\n".join(lines), encoding="utf-8")
-        return Work(int(found.group(1).replace(",", "")), float(found.group(2)))
+        sentences = int(found.group(1).replace(",", ""))
+        return Work(sentences, sentences / float(found.group(2)))
 
     return work
 
@@ -110,5 +111,9 @@ def train_briefly(argv: list[str], folder: Path) -> str:
     flags += ["--save-dir", str(folder / "checkpoints"), "--disable-validation"]
     done = subprocess.run([sys.executable, "-c", TRAIN, *flags], capture_output=True, text=True)
     if done.returncode:
-        raise RuntimeError(f"fairseq-train failed: {done.stderr.strip().splitlines()[-1]}")
+        raise WorkerError(f"fairseq-train: {_last_line(done)}")
     return str(folder / "checkpoints" / "checkpoint_last.pt")
+
+
+def _last_line(done: subprocess.CompletedProcess[str]) -> str:
+    return (done.stderr.strip().splitlines() or ["no message"])[-1]

@@ -21,7 +21,7 @@ class Sizes:
 
 def cases(leaves: int, tokens: int, words: int, width: int, device: str, fp16: bool) -> list[Case]:
     """Dense and fused."""
-    cost = 3 * leaves * words * width  # projection, and its two gradients
+    cost = leaves * words * width
     return [
         Case(
             name,

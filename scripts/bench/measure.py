@@ -4,6 +4,7 @@ All processes are alive during a suite and work one at a time: whatever else the
 on all variants alike, and a ratio within a round means something where a time alone does not.
 """
 
+import ctypes
 import multiprocessing
 import statistics
 import time
@@ -81,6 +82,13 @@ def _resident(key: str) -> int:
     return int(line.split()[1]) * 1024
 
 
+def _return_freed_memory() -> None:
+    """What was freed and is kept by the C library would count as loaded, or as held, otherwise."""
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if trim is not None:
+        trim(0)
+
+
 class _PeakMemory:
     """The most memory held since ``start``, above what was held when this was made."""
 
@@ -88,21 +96,20 @@ class _PeakMemory:
         import torch
 
         self.cuda = torch.cuda if device == "cuda" else None
+        _return_freed_memory()
         self.loaded = self.cuda.memory_allocated() if self.cuda else _resident("VmRSS")
 
     def start(self) -> None:
         if self.cuda:
             self.cuda.reset_peak_memory_stats()
-        elif STATUS.exists():
+            return
+        _return_freed_memory()
+        if STATUS.exists():
             Path("/proc/self/clear_refs").write_text("5")
 
     def bytes(self) -> int:
         peak = self.cuda.max_memory_allocated() if self.cuda else _resident("VmHWM")
         return max(0, peak - self.loaded)
-
-    def give_back(self) -> None:
-        if self.cuda:
-            self.cuda.empty_cache()
 
 
 def _worker(pipe: Connection, case: Case) -> None:
@@ -121,7 +128,6 @@ def _worker(pipe: Connection, case: Case) -> None:
                 pipe.send((seconds, done.amount, memory.bytes()))
             else:  # it was done in yet another process
                 pipe.send((done.seconds, done.amount, 0))
-            memory.give_back()
     except Exception:
         pipe.send(WorkerError(f"{case.name}\n{traceback.format_exc()}"))
 
@@ -134,22 +140,17 @@ def measure(cases: list[Case], rounds: int, say: Callable[[str], None]) -> list[
     Raises:
         WorkerError: a case failed.
     """
-    context = multiprocessing.get_context("spawn")
-    workers = []
-    for case in cases:
-        here, there = context.Pipe()
-        process = context.Process(target=_worker, args=(there, case), daemon=False)
-        process.start()
-        workers.append((process, here))
-        _receive(here)
+    workers: list[_Worker] = []
     results = [Measured(case, [], []) for case in cases]
     try:
+        workers.extend(map(_Worker, cases))
+        for worker in workers:
+            worker.receive()  # it has loaded
         for number in range(rounds + 1):
             order = range(len(cases)) if number % 2 else reversed(range(len(cases)))
             for index in order:
-                pipe = workers[index][1]
-                pipe.send(True)
-                seconds, amount, peak = _receive(pipe)
+                workers[index].pipe.send(True)
+                seconds, amount, peak = workers[index].receive()
                 result = results[index]
                 result.peak_bytes = max(result.peak_bytes, peak)
                 if number:
@@ -159,16 +160,36 @@ def measure(cases: list[Case], rounds: int, say: Callable[[str], None]) -> list[
                 times = ", ".join(f"{r.case.name} {r.seconds[-1]:.2f} s" for r in results)
                 say(f"round {number} of {rounds}: {times}")
     finally:
-        for process, pipe in workers:
-            if process.is_alive():
-                pipe.send(False)
-            process.join(timeout=30)
-            process.kill()
+        for worker in workers:
+            worker.stop()
     return results
 
 
-def _receive(pipe: Connection) -> Any:
-    message = pipe.recv()
-    if isinstance(message, Exception):
-        raise message
-    return message
+class _Worker:
+    """A process with one variant."""
+
+    def __init__(self, case: Case) -> None:
+        context = multiprocessing.get_context("spawn")
+        self.case = case
+        self.pipe, theirs = context.Pipe()
+        self.process = context.Process(target=_worker, args=(theirs, case), daemon=True)
+        self.process.start()
+        theirs.close()  # so that the pipe ends when the process does
+
+    def receive(self) -> Any:
+        try:
+            message = self.pipe.recv()
+        except (EOFError, ConnectionError):
+            self.process.join()
+            code = self.process.exitcode
+            raise WorkerError(
+                f"{self.case.name}: its process ended with status {code}"
+                + (", killed: was there enough memory?" if code == -9 else "")
+            ) from None
+        if isinstance(message, Exception):
+            raise message
+        return message
+
+    def stop(self) -> None:
+        self.process.kill()
+        self.process.join()

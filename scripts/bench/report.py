@@ -1,11 +1,13 @@
 """Figures of a suite as rows: CSV, a Markdown table, a plot."""
 
+import contextlib
 import csv
 import datetime
 import importlib.metadata
 import os
 import platform
 import statistics
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -32,8 +34,8 @@ class Row:
     time_ratio: float
     time_ratio_min: float
     time_ratio_max: float
-    peak_mib: float
-    peak_ratio: float
+    peak_mib: float | None
+    peak_ratio: float | None
     multiply_adds: int
     rounds: int
     device: str
@@ -84,8 +86,8 @@ def rows(
                 round(statistics.median(ratios), 3),
                 round(min(ratios), 3),
                 round(max(ratios), 3),
-                round(result.peak_bytes / MIB, 1),
-                round(result.peak_bytes / (measured[0].peak_bytes or 1), 3),
+                round(result.peak_bytes / MIB, 1) if result.peak_bytes else None,
+                _ratio(result.peak_bytes, measured[0].peak_bytes),
                 result.case.multiply_adds,
                 len(result.seconds),
                 device_name(device),
@@ -100,13 +102,26 @@ def rows(
     return found
 
 
-def write_csv(path: Path, found: list[Row]) -> None:
-    """Write the rows, under a temporary name until they are complete."""
-    partial = path.with_suffix(".partial")
-    with partial.open("w", newline="", encoding="utf-8") as file:
+def _ratio(part: int, whole: int) -> float | None:
+    return round(part / whole, 3) if part and whole else None
+
+
+def write(folder: Path, found: list[Row]) -> None:
+    """Write results.csv, results.md and results.svg, each under a temporary name until complete."""
+    with _complete(folder / "results.csv") as path, path.open("w", newline="") as file:
         writer = csv.DictWriter(file, list(asdict(found[0])), lineterminator="\n")
         writer.writeheader()
         writer.writerows(asdict(row) for row in found)
+    with _complete(folder / "results.md") as path:
+        path.write_text(markdown(found), encoding="utf-8")
+    with _complete(folder / "results.svg") as path:
+        _plot(path, found)
+
+
+@contextlib.contextmanager
+def _complete(path: Path) -> Iterator[Path]:
+    partial = path.with_name(path.name + ".partial")
+    yield partial
     partial.replace(path)
 
 
@@ -124,7 +139,9 @@ def markdown(found: list[Row]) -> str:
             "|---|---|---|---|---|---|---|",
         ]
         for row in some:
-            memory = f"{row.peak_mib:,.0f} MiB | {row.peak_ratio:.2f}" if row.peak_mib else "– | –"
+            memory = "– | –"
+            if row.peak_mib and row.peak_ratio:
+                memory = f"{row.peak_mib:,.0f} MiB | {row.peak_ratio:.2f}"
             cost = row.multiply_adds / base.multiply_adds if base.multiply_adds else 0
             lines.append(
                 f"| {row.variant} | {row.seconds:.2f} ({row.seconds_min:.2f} to "
@@ -136,13 +153,14 @@ def markdown(found: list[Row]) -> str:
         lines += [
             "",
             f"{base.rounds} rounds in turn; {base.device}, {base.threads} threads, "
-            f"{base.precision}; {base.versions}{settings}; {base.date}",
+            f"{base.precision}; {base.versions}{settings}; {base.date}. A ratio of times is the "
+            "median of the rounds' ratios; peak memory is the largest of all rounds.",
         ]
         parts.append("\n".join(lines))
     return "\n\n".join(parts) + "\n"
 
 
-def plot(path: Path, found: list[Row]) -> None:
+def _plot(path: Path, found: list[Row]) -> None:
     """Time and memory of every variant, as ratios to the first of its suite."""
     import matplotlib
 
@@ -166,7 +184,7 @@ def plot(path: Path, found: list[Row]) -> None:
             [p - 0.2 for p in places], times, 0.38, xerr=spread, label="time", color="#33658a"
         )
         if any(row.peak_mib for row in some):
-            memory = [row.peak_ratio for row in some]
+            memory = [row.peak_ratio or 0.0 for row in some]
             axis.barh([p + 0.2 for p in places], memory, 0.38, label="peak memory", color="#f6ae2d")
         axis.set_yticks(list(places), [row.variant for row in some])
         axis.invert_yaxis()
@@ -174,4 +192,5 @@ def plot(path: Path, found: list[Row]) -> None:
         axis.set_title(f"{group[0]}: {group[1]}", fontsize=9, loc="left")
         axis.set_xlabel(f"relative to {some[0].variant}", fontsize=8)
         axis.legend(fontsize=8)
-    figure.savefig(path, metadata={"Date": None} if path.suffix == ".svg" else None)
+    figure.savefig(path, format="svg", metadata={"Date": None})
+    pyplot.close(figure)

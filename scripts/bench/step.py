@@ -55,7 +55,7 @@ def cases(
     sizes = MODELS[model]
     dims = Dimensions(**{**vars(sizes), "vocabulary": vocabulary})
     heads = "4"
-    common = [str(data), "--user-dir", PLUGIN, "--share-all-embeddings", "--dropout", "0.3"]
+    common = [str(data), "--share-all-embeddings", "--dropout", "0.3"]
     common += ["--label-smoothing", "0.1", "--max-tokens", "4096", "--seed", "1", "--lr", "1e-4"]
     common += ["--optimizer", "adam", "--clip-norm", "25", "--no-save", "--num-workers", "0"]
     common += ["--data-buffer-size", "0", "--log-format", "none", "--max-update", "1000000"]
@@ -74,7 +74,8 @@ def cases(
     found = {STOCK: (["--arch", "transformer", "--criterion", smoothed], plain_cost)}
     for name, tree in TREES[model].items():
         topology = Topology.parse(tree, sizes.encoder_layers)
-        argv = ["--arch", "tsa_transformer", "--tree", tree, "--criterion", "tsa_online_kd", *flags]
+        argv = ["--user-dir", PLUGIN, "--arch", "tsa_transformer", "--tree", tree]
+        argv += ["--criterion", "tsa_online_kd", *flags]
         found[f"tree, {name}"] = (argv, multiply_adds(topology, dims))
     rdrop = f"{smoothed}_with_rdrop"
     if rdrop in CRITERION_REGISTRY:

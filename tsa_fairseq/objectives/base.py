@@ -2,16 +2,17 @@
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
+import torch
 from torch import Tensor
 
 from tsa_fairseq.divergence import SmoothedCrossEntropy
 from tsa_fairseq.errors import UsageError
 from tsa_fairseq.outputs import LogitBlock, LossSums, Term, TokenBlock
-from tsa_fairseq.token_loss import sums_by_autograd
+from tsa_fairseq.token_loss import sum_up
 
 Direction = Literal["seek", "cover"]
 DIRECTIONS: tuple[Direction, ...] = ("seek", "cover")
@@ -91,14 +92,41 @@ class Objective(ABC):
     def terms(self, block: TokenBlock, ramp: float) -> list[Term]:
         """The terms beside the cross entropies; the term named ``kd`` is the distillation."""
 
+    def sums(self, block: TokenBlock, ramp: float, total: Callable[[Tensor], Tensor]) -> LossSums:
+        """The parts of the loss of a block, with a graph; ``total`` sums over its tokens."""
+        return sum_up(block, self.terms(block, ramp), self.kd_is_pairwise_kl, total)
+
     def block_sums_(self, block: LogitBlock) -> tuple[LossSums, Mapping[str, Tensor]]:
-        """Sums over a block's tokens, and the gradient of the loss, as :meth:`weigh` defines it.
+        """Sums over a block's tokens and the gradient of the loss, which :meth:`weigh` defines.
+
+        By autograd, which serves every objective: the graph lives as long as this call, and is as
+        large as the block. Whoever overrides this, ``terms`` or ``weigh`` must keep them agreeing.
 
         Returns:
-            The sums, without a graph, and the gradients of the block's heads by name; the gradient
-            of its logits replaces them. Gradients are multiplied by the block's scale.
+            The sums, without a graph, and the gradients of the heads wanted, by name; a head that
+            is not named has none. The logits' gradient replaces the logits.
         """
-        return sums_by_autograd(self, block)
+        logits = block.logits.detach()
+        heads = {name: head.detach() for name, head in block.heads.items()}
+        inputs = [logits, *(heads[name] for name in block.wants_heads)]
+        with torch.set_grad_enabled(block.wants_gradient):
+            for tensor in inputs:
+                tensor.requires_grad_(block.wants_gradient)
+            log_probs = torch.log_softmax(logits, dim=-1).transpose(0, 1)  # K x M x V
+            sums = self.sums(
+                TokenBlock(log_probs, block.target, heads),
+                block.ramp,
+                lambda values: values.sum(dim=-1),
+            )
+            loss = self.weigh(sums, block.ramp, block.label_smoothing)
+        by_head: dict[str, Tensor] = {}
+        if block.wants_gradient:
+            of_logits, *of_heads = torch.autograd.grad(
+                loss, inputs, allow_unused=True, materialize_grads=True
+            )
+            by_head = dict(zip(block.wants_heads, of_heads, strict=True))
+            block.logits.copy_(of_logits)
+        return sums.detach(), by_head
 
     def weigh(self, sums: LossSums, ramp: float, label_smoothing: float) -> Tensor:
         """The loss, from its parts.
