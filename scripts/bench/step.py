@@ -5,10 +5,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import tsa_fairseq
 from bench.measure import Case, Work
 from tsa_fairseq.topology import Dimensions, Topology, multiply_adds
 
-PLUGIN = str(Path(__file__).resolve().parents[2] / "tsa_fairseq")
+PLUGIN = str(Path(tsa_fairseq.__file__).parent)
 # In both models fairseq's names for the sizes; written out for the stock model, which has no
 # architecture of that name.
 MODELS = {
