@@ -1,11 +1,21 @@
 """scripts/benchmark.py runs, and refuses what it cannot measure. No test looks at a time."""
 
 import csv
+import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+import torch
+
+sys.path.insert(0, str(Path(__file__).parent.parent / "scripts"))
+from bench import decode, loss, report, step
+from bench.measure import Case, Measured, Work, WorkerError, measure
+
+import tsa_fairseq.dense
+import tsa_fairseq.fused
 
 SCRIPT = Path(__file__).parent.parent / "scripts" / "benchmark.py"
 SMALL = ["--rounds", "2", "--vocabulary", "64", "--leaves", "2", "--tokens", "16", "--width", "8"]
@@ -30,6 +40,118 @@ def test_loss_suite(tmp_path):
     assert table.startswith("**loss**: K = 2, N = 16, V = 64, D = 8") and "| fused |" in table
     assert table in done.stdout
     assert (tmp_path / "out" / "results.svg").read_text().rstrip().endswith("</svg>")
+
+
+def test_refuses_to_overwrite(tmp_path):
+    (tmp_path / "results.md").write_text("mine")
+    done = benchmark("loss", *SMALL, "--out", tmp_path)
+    assert done.returncode == 1
+    assert done.stderr.splitlines() == [
+        f"error: --out: '{tmp_path}' has a results.md; expected --force to replace it"
+    ]
+    assert (tmp_path / "results.md").read_text() == "mine"
+
+
+def measured(name, seconds, amounts, peak):
+    return Measured(Case(name, None, None, 100 if name == "a" else 250), seconds, amounts, peak)
+
+
+def test_rows_and_table():
+    found = report.rows(
+        "step",
+        "made up",
+        [
+            measured("a", [1.0, 2.0, 4.0], [10, 10, 10], 400 * 2**20),
+            measured("b", [3.0, 2.0, 8.0], [10, 10, 10], 100 * 2**20),
+        ],
+        "cpu",
+        False,
+    )
+    b = found[1]
+    assert (b.seconds, b.seconds_min, b.seconds_max) == (3.0, 2.0, 8.0)
+    assert (b.time_ratio, b.time_ratio_min, b.time_ratio_max) == (2.0, 1.0, 3.0)
+    assert (b.rate, b.peak_mib, b.peak_ratio) == (round(30 / 13, 1), 100.0, 0.25)
+    assert (
+        "| b | 3.00 (2.00 to 8.00) | 2 | 2.00 (1.00 to 3.00) | 100 MiB | 0.25 | 2.50 x |"
+        in report.markdown(found).splitlines()
+    )
+
+
+def test_memory_that_was_not_measured_is_left_out():
+    (row,) = report.rows("decode", "made up", [measured("a", [1.0], [1], 0)], "cpu", False)
+    assert row.peak_mib is None and row.peak_ratio is None
+    assert "| – | – | 1.00 x |" in report.markdown([row])
+
+
+def holds(mebibytes):
+    """Work that needs memory, which it frees again; loading held as much before."""
+    torch.ones(mebibytes * 2**18)
+
+    def work():
+        torch.ones(mebibytes * 2**18)
+        return Work(1)
+
+    return work
+
+
+def dies(_):
+    return lambda: os.kill(os.getpid(), signal.SIGKILL)
+
+
+def fails(_):
+    raise ValueError("no such thing")
+
+
+@pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="needs Linux's /proc")
+def test_peak_memory_is_what_was_held():
+    found = measure([Case("small", holds, 16), Case("large", holds, 128)], 1, lambda _: None)
+    for result, expected in zip(found, (16, 128), strict=True):
+        assert result.peak_bytes / 2**20 == pytest.approx(expected, abs=6)
+        assert len(result.seconds) == 1
+
+
+def test_a_process_that_is_killed_ends_the_benchmark():
+    cases = [Case("victim", dies, None), Case("other", holds, 1)]
+    message = "victim: its process ended with status -9, killed: was there enough memory\\?"
+    with pytest.raises(WorkerError, match=f"^{message}$"):
+        measure(cases, 1, lambda _: None)
+
+
+def test_a_process_that_fails_says_why():
+    with pytest.raises(WorkerError, match="no such thing"):
+        measure([Case("bad", fails, None)], 1, lambda _: None)
+
+
+def test_dense_and_fused_cases_are_what_they_say(monkeypatch):
+    called = []
+    dense, fused = tsa_fairseq.dense.dense_loss, tsa_fairseq.fused.FusedLoss
+    monkeypatch.setattr(
+        tsa_fairseq.dense, "dense_loss", lambda *a: (called.append("dense"), dense(*a))[1]
+    )
+    monkeypatch.setattr(
+        tsa_fairseq.fused, "FusedLoss", lambda *a: (called.append("fused"), fused(*a))[1]
+    )
+    for case in loss.cases(2, 16, 64, 8, "cpu", False):
+        called.clear()
+        assert case.prepare(case.argument)().amount == 16
+        assert called == [case.name]
+
+
+def test_cases_of_a_step(tmp_path):
+    cases = {c.name: c for c in step.cases(tmp_path, "multi30k", 9712, 1, "cpu", False, [])}
+    plain = cases["stock fairseq"]
+    assert "--user-dir" not in plain.argument.argv
+    assert plain.multiply_adds == 4 * 131072 + 4 * 196608 + 128 * 9712
+    assert cases["stock fairseq, R-Drop"].multiply_adds == 2 * plain.multiply_adds
+    assert cases["tree, 1 leaf"].multiply_adds == plain.multiply_adds
+    assert cases["tree, 4 leaves"].multiply_adds / plain.multiply_adds == pytest.approx(2.77, 1e-2)
+
+
+def test_time_of_a_translation():
+    line = (
+        "| Translated 1,000 sentences (23,456 tokens) in 12.3s (81.23 sentences/s, 1905 tokens/s)"
+    )
+    assert decode.TRANSLATED.search(line).groups() == ("1,000", "81.23")
 
 
 @pytest.mark.slow

@@ -128,6 +128,8 @@ def _worker(pipe: Connection, case: Case) -> None:
                 pipe.send((seconds, done.amount, memory.bytes()))
             else:  # it was done in yet another process
                 pipe.send((done.seconds, done.amount, 0))
+    except (EOFError, BrokenPipeError):
+        pass  # nobody waits for this process any more
     except Exception:
         pipe.send(WorkerError(f"{case.name}\n{traceback.format_exc()}"))
 
