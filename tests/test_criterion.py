@@ -366,6 +366,15 @@ def test_a_loss_that_is_not_finite_stops(name, updates, message, kd_loss, build,
         broken(model, batch)
 
 
+def test_pads_that_are_not_finite_hide_nothing(build, batch, criterion):
+    model, broken = build(tree=TREE), criterion()
+    pads = batch["target"].eq(PAD).unsqueeze(-1)
+    broken.objective = NotFinite("1")
+    fixed = Fixed(model, batch, lambda features: features.masked_fill(pads, math.inf))
+    with pytest.raises(SystemExit, match="leaf 1: other is nan"):
+        broken(fixed, batch)
+
+
 def test_features_that_are_not_finite_are_left_to_fairseq(build, batch, criterion):
     """In half precision it leaves the batch out, else it names the layer."""
     fixed = Fixed(build(tree=TREE), batch, lambda features: features * math.inf)
