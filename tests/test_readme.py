@@ -12,7 +12,12 @@ from fairseq import options
 from tsa_fairseq.cli import _parser
 
 ROOT = Path(__file__).parent.parent
-DOCUMENTS = ["README.md", "examples/demo/README.md", "examples/multi30k/README.md"]
+DOCUMENTS = [
+    "README.md",
+    "docs/benchmark/README.md",
+    "examples/demo/README.md",
+    "examples/multi30k/README.md",
+]
 
 
 def commands(document):
