@@ -49,7 +49,7 @@ def criterion(task):
     from tsa_fairseq.criterion import TSAOnlineKDConfig, TSAOnlineKDCriterion
 
     def build_criterion(**flags):
-        defaults = {"sentence_avg": False, "label_smoothing": 0.1}
+        defaults = {"sentence_avg": False, "label_smoothing": 0.1, "max_update": 0}
         return TSAOnlineKDCriterion(TSAOnlineKDConfig(**{**defaults, **flags}), task)
 
     return build_criterion

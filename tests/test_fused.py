@@ -7,10 +7,11 @@ import weakref
 import pytest
 import reference
 import torch
-from helpers import exactly, make_batch
+from helpers import GivenTerms, exactly, make_batch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 import tsa_fairseq.fused
+import tsa_fairseq.projection
 from tsa_fairseq.dense import dense_loss
 from tsa_fairseq.errors import UsageError
 from tsa_fairseq.fused import FusedLoss, default_block_tokens
@@ -203,7 +204,7 @@ def test_tiny_gradients_survive_float16(backward_scale, words, device):
     assert expected.abs().min() > 0
 
 
-class Heavy(Objective):
+class Heavy(GivenTerms):
     """Cross entropy alone, with a weight."""
 
     weight = 1.0
@@ -217,16 +218,13 @@ class Heavy(Objective):
     def terms(self, block, ramp):
         return []
 
-    def formula(self):
-        return "a test"
-
 
 @pytest.mark.parametrize("dtype", HALF)
 @pytest.mark.parametrize("weight", [1e-6, 1.0, 1e4])
 def test_half_precision_scales_by_what_there_is(weight, dtype):
     """However large or small an objective's gradients are, they neither overflow nor vanish."""
     features, matrix, target = inputs(2, dtype=dtype)
-    heavy = Heavy(KDSettings())
+    heavy = Heavy()
     heavy.weight = weight
     found = []
     for w in (1.0, weight):
@@ -283,7 +281,7 @@ def test_autocast(dtype):
         assert not torch.equal(actual, of_rounded.float())  # not rounded on the way
 
 
-class WithHead(Objective):
+class WithHead(GivenTerms):
     """CE and a term that reads one number a token from a head; one value a token."""
 
     def kd_weight(self, leaves, ramp):
@@ -297,15 +295,12 @@ class WithHead(Objective):
         mixed = (gate.t().unsqueeze(-1) * block.log_probs).sum(dim=0)  # N x V
         return [Term("kd", self.kd_weight(3, ramp), -torch.log_softmax(mixed, -1).mean(dim=-1))]
 
-    def formula(self):
-        return "a test"
-
 
 @pytest.mark.parametrize("dtype", [torch.float64, *HALF])
 def test_gradients_of_heads(dtype):
     features, matrix, target = inputs(dtype=dtype)
     gate = torch.randn(47, 3, generator=torch.Generator().manual_seed(1)).to(dtype).requires_grad_()
-    objective = WithHead(KDSettings())
+    objective = WithHead()
     loss, sums = FusedLoss(objective, 0.5, 0.1, 10)(features, matrix, target, {"gate": gate})
     output = TreeOutput(
         (0, 1, 2), tuple(f[None] for f in features), matrix, None, {"gate": gate[None]}
@@ -327,7 +322,7 @@ def test_gradients_of_heads(dtype):
         )
 
 
-@pytest.mark.parametrize("objective", [tsa(), Heavy(KDSettings())])
+@pytest.mark.parametrize("objective", [tsa(), Heavy()])
 def test_heads_that_an_objective_does_not_read(objective):
     """They get zeros, or DDP would wait for a gradient; numbers and frozen heads get none."""
     features, matrix, target = inputs()
@@ -345,7 +340,7 @@ def test_heads_that_an_objective_does_not_read(objective):
 def test_a_head_alone_may_learn():
     features, matrix, target = inputs()
     gate = torch.ones(47, 3, dtype=torch.float64, requires_grad=True)
-    fused = FusedLoss(WithHead(KDSettings()), 1.0, 0.1, 10)
+    fused = FusedLoss(WithHead(), 1.0, 0.1, 10)
     both = torch.autograd.grad(fused(features, matrix, target, {"gate": gate})[0], gate)[0]
     loss, _ = fused(features.detach(), matrix.detach(), target, {"gate": gate})
     loss.backward()
@@ -364,7 +359,7 @@ def test_heads_reach_the_objective_through_the_criterion(build, batch, criterion
         object.__setattr__(output, "heads", {"gate": gate})
         made.forward = lambda *_, **__: output
         tested = criterion(kd_loss=kd_loss, ignore_prefix_size=2)
-        tested.objective = WithHead(KDSettings())
+        tested.objective = WithHead()
         loss, _, _ = tested(made, batch)
         found.append((loss, torch.autograd.grad(loss, gate, retain_graph=True)[0]))
     (fused, of_fused), (expected, of_dense) = found
@@ -403,7 +398,7 @@ class Alive(TorchDispatchMode):
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
-@pytest.mark.parametrize("objective", [tsa(), tsa(temperature=2.0), Heavy(KDSettings())])
+@pytest.mark.parametrize("objective", [tsa(), tsa(temperature=2.0), Heavy()])
 def test_what_is_alive_does_not_grow_with_the_tokens(objective, dtype):
     """A block, work on it, and what the docstring adds; eight times the tokens add no block."""
     block = 3 * 10 * 1000 * 4
@@ -435,7 +430,7 @@ class Largest(TorchDispatchMode):
 
 
 @pytest.mark.parametrize("block_tokens", [1, 7, 30])
-@pytest.mark.parametrize("objective", [tsa(), tsa(temperature=2.0), WithHead(KDSettings())])
+@pytest.mark.parametrize("objective", [tsa(), tsa(temperature=2.0), WithHead()])
 def test_no_tensor_is_larger_than_a_block(objective, block_tokens):
     features, matrix, target = inputs(3, tokens=101, width=2, words=500)
     heads = {"gate": torch.zeros(101, 3, dtype=torch.float64)}
@@ -464,7 +459,7 @@ def test_default_block_is_what_is_used(monkeypatch):
 @pytest.mark.parametrize("frozen", [0, 1, (0, 1)])
 def test_only_gradients_that_are_asked_for_are_computed(frozen, monkeypatch):
     calls = []
-    projection = tsa_fairseq.fused.Projection
+    projection = tsa_fairseq.projection.Projection
     for name in ("back", "add_matrix_gradient_"):
         method = getattr(projection, name)
         monkeypatch.setattr(
@@ -496,8 +491,8 @@ def test_only_gradients_that_are_asked_for_are_computed(frozen, monkeypatch):
 
 def test_without_gradient_there_is_no_graph(monkeypatch):
     features, matrix, target = inputs()
-    monkeypatch.setattr(tsa_fairseq.fused.Projection, "back", None)
-    monkeypatch.setattr(tsa_fairseq.fused.Projection, "add_matrix_gradient_", None)
+    monkeypatch.setattr(tsa_fairseq.projection.Projection, "back", None)
+    monkeypatch.setattr(tsa_fairseq.projection.Projection, "add_matrix_gradient_", None)
     with torch.no_grad():
         loss, _ = FusedLoss(tsa(), 1.0, 0.1)(features, matrix, target)
     assert not loss.requires_grad
@@ -524,7 +519,7 @@ def test_backward_twice_and_no_second_derivative():
 
 @pytest.mark.parametrize("own", [False, True])
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float16])
-@pytest.mark.parametrize("objective", [tsa(), tsa(temperature=2.0), Heavy(KDSettings())])
+@pytest.mark.parametrize("objective", [tsa(), tsa(temperature=2.0), Heavy()])
 def test_no_tokens(objective, dtype, own):
     """A batch whose every token is in the ignored prefix costs nothing."""
     features, matrix, target = inputs(tokens=0, words=300, dtype=dtype, own=own)

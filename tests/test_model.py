@@ -11,11 +11,14 @@ from tsa_fairseq.criterion import TSAOnlineKDConfig
 from tsa_fairseq.errors import UsageError
 from tsa_fairseq.model import TSATransformerModel, complete_arguments
 
+# What fairseq-train parsed; a checkpoint's arguments have a _name as well.
 TRAINING = {
+    **{f.name: f.default for f in dataclasses.fields(TSAOnlineKDConfig) if f.name != "_name"},
     "save_dir": "x",
+    "restore_file": "checkpoint_last.pt",
+    "reset_optimizer": False,
     "max_update": 1,
     "criterion": "tsa_online_kd",
-    **{flag.name: flag.default for flag in dataclasses.fields(TSAOnlineKDConfig)},
 }
 
 
@@ -79,7 +82,9 @@ def test_no_flag_collides_with_fairseqs(tmp_path):
         *("--tree", "--tree-inference", "--tree-init-from", "--tree-init-peers"),
         *("--kd-objective", "--kd-alpha", "--kd-temperature", "--kd-detach-targets"),
         *("--kd-direction", "--kd-rampup-updates", "--kd-trunk-gradient"),
-        *("--kd-loss", "--kd-block-tokens"),
+        *("--kd-loss", "--kd-block-tokens", "--kd-ce-weight", "--kd-views", "--kd-views-leaves"),
+        *("--kd-aggregation", "--kd-mask-self"),
+        *("--kd-teacher", "--kd-bridge-layers", "--kd-bridge-init"),
     }
     assert stock <= ours
 

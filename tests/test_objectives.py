@@ -54,11 +54,11 @@ def test_detached_targets_reach_the_term(direction):
 
 
 def test_ramp():
-    settings = KDSettings(rampup_updates=100)
+    settings = build_objective("tsa", KDSettings(rampup_updates=100)).settings
     assert settings.ramp(0) == pytest.approx(math.exp(-5))
     assert settings.ramp(50) == pytest.approx(math.exp(-1.25))
     assert settings.ramp(100) == settings.ramp(1000) == settings.ramp(None) == 1.0
-    assert KDSettings().ramp(0) == 1.0
+    assert build_objective("tsa", KDSettings()).settings.ramp(0) == 1.0
 
 
 @pytest.mark.parametrize(
@@ -83,9 +83,9 @@ def test_formula(settings, formula):
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        (dict(alpha=1.5), "--kd-alpha: got 1.5; expected a number from 0 to 1"),
-        (dict(alpha=-0.1), "--kd-alpha: got -0.1; expected a number from 0 to 1"),
-        (dict(alpha=math.nan), "--kd-alpha: got nan; expected a number from 0 to 1"),
+        (dict(alpha=-0.1), "--kd-alpha: got -0.1; expected a number of 0 or more"),
+        (dict(alpha=math.nan), "--kd-alpha: got nan; expected a number of 0 or more"),
+        (dict(ce_weight=math.inf), "--kd-ce-weight: got inf; expected a number of 0 or more"),
         (dict(temperature=0.0), "--kd-temperature: got 0; expected a number above 0"),
         (dict(temperature=-2.0), "--kd-temperature: got -2; expected a number above 0"),
         (dict(temperature=math.inf), "--kd-temperature: got inf; expected a number above 0"),

@@ -28,7 +28,13 @@ def sums(nll, kd):
     ],
 )
 def test_first_not_finite(nll, kd, found):
-    assert sums(nll, kd).first_not_finite() == found
+    assert sums(nll, kd).first_not_finite((0, 1, 2)) == found
+
+
+def test_not_finite_in_several_views():
+    """Of 2 leaves in 2 views, the third is leaf 0 again."""
+    values = [1.0, 2.0, math.nan, 3.0]
+    assert sums(values, [0.0] * 4).first_not_finite((0, 1, 0, 1)) == "leaf 0: cross entropy is nan"
 
 
 def test_sums_add_up():

@@ -63,20 +63,17 @@ def test_default_tree_has_four_leaves(layers, text):
 def test_parents_and_children():
     topology = Topology.parse("1[1[1,1],2]", 3)
     assert topology.parents == ((0,), (0, 0), (0, 0, 1))
-    assert topology.children(-1, 0) == 1
-    assert topology.children(0, 0) == 2
-    assert topology.children(1, 0) == 2
-    assert topology.children(1, 1) == 1
-    assert topology.children(2, 0) == 0
-    assert Topology.parse("0[1,1,1]", 1).children(-1, 0) == 3
+    assert topology.children_of(-1, 0) == [0]
+    assert topology.children_of(0, 0) == [0, 1]
+    assert topology.children_of(1, 0) == [0, 1]
+    assert topology.children_of(1, 1) == [2]
+    assert topology.children_of(2, 0) == []
+    assert Topology.parse("0[1,1,1]", 1).children_of(-1, 0) == [0, 1, 2]
 
 
-def test_share():
-    topology = Topology.parse("1[1[1,1],2]", 3)
-    assert topology.share(0, 0) == 1
-    assert topology.share(1, 0) == topology.share(1, 1) == topology.share(2, 2) == 1 / 2
-    assert topology.share(2, 0) == topology.share(2, 1) == 1 / 4
-    assert Topology.parse("0[1,1,1,1]", 1).share(0, 3) == 1 / 4
+@pytest.mark.parametrize(("tree", "split"), [("3", 3), ("2[1,1]", 2), ("1[1[1,1],2]", 1), ("0[3,3]", 0)])
+def test_split(tree, split):
+    assert Topology.parse(tree, 3).split == split
 
 
 @pytest.mark.parametrize(

@@ -14,10 +14,18 @@ from torch import Tensor
 from tsa_fairseq.dense import dense_loss
 from tsa_fairseq.errors import UsageError
 from tsa_fairseq.fused import FusedLoss
-from tsa_fairseq.kd_flags import TSAOnlineKDConfig, objective_from_flags
-from tsa_fairseq.outputs import LossSums, TreeOutput
+from tsa_fairseq.kd_flags import TSAOnlineKDConfig, objective_from_flags, views_from_flags
+from tsa_fairseq.outputs import LossSums, Prediction, TreeOutput
+from tsa_fairseq.teacher import Teacher
+from tsa_fairseq.views import Views
 
 logger = logging.getLogger(__name__)
+
+# Of the figures that are means over tokens, beside those called nll_: bits, or shares and the like.
+UNITS = {
+    **dict.fromkeys(("kd_loss", "pairwise_kl"), math.log(2)),
+    **dict.fromkeys(("kd_weight", "disagreement", "diversity"), 1.0),
+}
 
 
 @register_criterion("tsa_online_kd", dataclass=TSAOnlineKDConfig)
@@ -31,13 +39,20 @@ class TSAOnlineKDCriterion(FairseqCriterion):
     def __init__(self, cfg: TSAOnlineKDConfig, task: Any) -> None:
         super().__init__(task)
         self.objective = objective_from_flags(cfg)
+        self.views = views_from_flags(cfg, self.objective)
         self.sentence_avg = cfg.sentence_avg
         self.label_smoothing = cfg.label_smoothing
         self.ignore_prefix_size = cfg.ignore_prefix_size
-        self.trunk_gradient = cfg.kd_trunk_gradient
+        self.trunk_gradient = cfg.kd_trunk_gradient or self.objective.trunk_gradient
+        # no module, and so in no state dict
+        self.teacher = Teacher(cfg.kd_teacher, task) if self.objective.needs_teacher else None
         self.fused = cfg.kd_loss == "fused"
         self.block_tokens = cfg.kd_block_tokens
-        logger.info("objective %s: %s", cfg.kd_objective, self.objective.formula())
+        name, views = self.objective.published.objective, ""
+        if self.views.count > 1:
+            read = "dealt out to the leaves" if self.views.dealt else "each read by every leaf"
+            views = f"; {self.views.count} views, {read}"
+        logger.info("objective %s: %s%s", name, self.objective.formula(), views)
 
     def forward(
         self, model: Any, sample: dict[str, Any], reduce: bool = True
@@ -59,7 +74,7 @@ class TSAOnlineKDCriterion(FairseqCriterion):
                 "error: --criterion: got 'tsa_online_kd', which needs a tree: expected "
                 f"--arch tsa_transformer or a named one, not {type(model).__name__}"
             )
-        output = model(**sample["net_input"], leaves="all", trunk_gradient=self.trunk_gradient)
+        output = self._output(model, sample["net_input"])
         target = model.get_targets(sample, None)
         if self.ignore_prefix_size:
             target = target[:, self.ignore_prefix_size :]
@@ -75,12 +90,36 @@ class TSAOnlineKDCriterion(FairseqCriterion):
         _check_finite(sums, output, real)
         sample_size = sample["target"].size(0) if self.sentence_avg else sample["ntokens"]
         logs = {
-            **self._logs(loss, sums, real, ramp),
+            **self._logs(loss, sums, output.leaves, real, ramp),
             "ntokens": sample["ntokens"],
             "nsentences": sample["target"].size(0),
             "sample_size": sample_size,
         }
         return loss, sample_size, logs
+
+    def _output(self, model: Any, net_input: dict[str, Any]) -> TreeOutput:
+        """Of the tree, its heads and the teacher; in several views while training only."""
+        teacher = None
+        if self.teacher is not None:
+            bridge = model.heads["bridge"].below if "bridge" in model.heads else 0
+            teacher = self.teacher(net_input, next(model.parameters()), bridge)
+        output = model(
+            **net_input,
+            leaves="all",
+            trunk_gradient=self.trunk_gradient,
+            views=self.views if model.training else Views(),
+            teacher=teacher,
+        )
+        if teacher is not None:
+            others = {**output.others, "teacher": teacher.prediction}
+            output = replace(output, others=others)
+        head = self.objective.head
+        if head is not None and head not in {**output.heads, **output.others}:
+            raise SystemExit(
+                f"error: --kd-objective: got '{self.objective.published.objective}', but the model "
+                f"was built without its {head}; expected the objective that it was trained with"
+            )
+        return output
 
     def _fused_loss(
         self, output: TreeOutput, target: Tensor, real: Tensor, ramp: float
@@ -93,20 +132,32 @@ class TSAOnlineKDCriterion(FairseqCriterion):
         # N x K x D in memory, which is how blocks are cut from it
         features = torch.stack([without_pads(f) for f in output.features], dim=1).transpose(0, 1)
         heads = {name: without_pads(head) for name, head in output.heads.items()}
+        others = {
+            name: Prediction(without_pads(other.features), other.matrix)
+            for name, other in output.others.items()
+        }
         fused = FusedLoss(self.objective, ramp, self.label_smoothing, self.block_tokens)
         try:
-            return fused(features, output.output_matrix, without_pads(target), heads)
+            return fused(
+                features, output.output_matrix, without_pads(target), heads, others, output.leaves
+            )
         except UsageError as error:
             raise SystemExit(error.code) from None
 
-    def _logs(self, loss: Tensor, sums: LossSums, real: Tensor, ramp: float) -> dict[str, Any]:
-        logs: dict[str, Any] = {"loss": loss.data, "nll_loss": sums.nll[0]}
-        leaves = sums.nll.size(0)
-        if leaves > 1:
+    def _logs(
+        self, loss: Tensor, sums: LossSums, leaves: tuple[int, ...], real: Tensor, ramp: float
+    ) -> dict[str, Any]:
+        by_leaf = {
+            f"nll_leaf{leaf}": sums.nll[[m for m, of in enumerate(leaves) if of == leaf]].mean(0)
+            for leaf in sorted(set(leaves))
+        }
+        logs: dict[str, Any] = {"loss": loss.data, "nll_loss": by_leaf["nll_leaf0"]}
+        if len(by_leaf) > 1:
+            logs.update(by_leaf)
+        if sums.compared:
             logs.update(sums.compared)
-            logs.update({f"nll_leaf{leaf}": sums.nll[leaf] for leaf in range(leaves)})
             logs["real_tokens"] = real.sum()
-            logs["kd_weight"] = self.objective.kd_weight(leaves, ramp) * logs["real_tokens"]
+            logs["kd_weight"] = self.objective.kd_weight(len(leaves), ramp) * logs["real_tokens"]
         return logs
 
     @classmethod
@@ -123,18 +174,16 @@ class TSAOnlineKDCriterion(FairseqCriterion):
         bits = math.log(2)
 
         metrics.log_scalar("loss", sums["loss"] / sample_size / bits, sample_size, round=3)
-        for name in ["nll_loss", *(name for name in sums if name.startswith("nll_leaf"))]:
+        for name in (name for name in sums if name.startswith("nll_")):
             metrics.log_scalar(name, sums[name] / ntokens / bits, ntokens, round=3)
         metrics.log_derived("ppl", lambda meters: utils.get_perplexity(meters["nll_loss"].avg))
         if "real_tokens" not in sums:
             return
-        metrics.log_scalar("nll_ensemble", sums["nll_ensemble"] / ntokens / bits, ntokens, round=3)
         # nothing is compared at the tokens that --ignore-prefix-size leaves out
         real = sums["real_tokens"]
-        for name in ("kd_loss", "pairwise_kl"):
-            metrics.log_scalar(name, sums[name] / real / bits, real, round=4)
-        for name in ("kd_weight", "disagreement"):
-            metrics.log_scalar(name, sums[name] / real, real, round=4)
+        for name, unit in UNITS.items():
+            if name in sums:
+                metrics.log_scalar(name, sums[name] / real / unit, real, round=4)
 
     @staticmethod
     def logging_outputs_can_be_summed() -> bool:
@@ -147,6 +196,10 @@ def _without_prefix(output: TreeOutput, size: int) -> TreeOutput:
         output,
         features=tuple(features[:, size:] for features in output.features),
         heads={name: head[:, size:] for name, head in output.heads.items()},
+        others={
+            name: Prediction(other.features[:, size:], other.matrix)
+            for name, other in output.others.items()
+        },
     )
 
 
@@ -156,7 +209,7 @@ def _check_finite(sums: LossSums, output: TreeOutput, real: Tensor) -> None:
     Features that are not finite are left to fairseq, which says what layer they come from; in half
     precision it leaves such a batch out.
     """
-    found = sums.first_not_finite()
+    found = sums.first_not_finite(output.leaves)
     if found is None or not all(bool(f[real].isfinite().all()) for f in output.features):
         return
     when = "in validation" if output.num_updates is None else f"at update {output.num_updates}"

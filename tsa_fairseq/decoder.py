@@ -1,20 +1,36 @@
 """fairseq's Transformer decoder with peers beside its last layers."""
 
 import copy
-from collections.abc import Iterator, Sequence
-from typing import Any, cast
+from collections.abc import Sequence
+from typing import Any, NamedTuple, cast
 
 import torch
 from fairseq.models.transformer import TransformerDecoderBase
-from fairseq.modules import LayerDropModuleList, LayerNorm
+from fairseq.modules import LayerNorm
 from torch import Tensor, nn
 
 from tsa_fairseq.errors import UsageError
 from tsa_fairseq.grammar import Branch
+from tsa_fairseq.layer_drop import LayerDropInPlace, pass_on
 from tsa_fairseq.topology import Topology
 from tsa_fairseq.trunk_gradient import average_at_splits, averaged_encoder_gradient
+from tsa_fairseq.views import NodeViews, Views
 
 EncoderOut = dict[str, list[Tensor]]
+
+
+class TreeFeatures(NamedTuple):
+    """What several leaves computed, and the state they share."""
+
+    leaves: tuple[Tensor, ...]  # B x T x D each, before the output projection
+    shared: Tensor  # B x T x D, after the last layer that all leaves share
+
+
+class _LayerInputs(NamedTuple):
+    encoder_out: Tensor  # S x B x D
+    encoder_padding_mask: Tensor | None  # B x S, True at pads
+    self_attn_mask: Tensor  # T x T, -inf above the diagonal
+    self_attn_padding_mask: Tensor | None  # B x T, True at pads
 
 
 class TreeDecoder(TransformerDecoderBase):
@@ -79,7 +95,7 @@ class TreeDecoder(TransformerDecoderBase):
         """The list that fairseq's forward pass iterates over."""
         if self.decoder_layerdrop == 0:
             return nn.ModuleList(layers)
-        row = _LayerDropInPlace(self.decoder_layerdrop, layers)
+        row = LayerDropInPlace(self.decoder_layerdrop, layers)
         row.training = self.training
         return row
 
@@ -135,50 +151,65 @@ class TreeDecoder(TransformerDecoderBase):
         encoder_out: EncoderOut,
         leaves: Sequence[int],
         trunk_gradient: str = "sum",
-    ) -> tuple[Tensor, ...]:
+        views: Views = Views(),  # noqa: B008 - frozen
+    ) -> TreeFeatures:
         """Features of several leaves for whole target sentences; shared layers run once.
 
         Args:
-            prev_output_tokens: the target, shifted right; B x T.
+            prev_output_tokens: the target, shifted right; B x T, B counting every view's sentences.
             encoder_out: what the encoder returned.
             leaves: the leaves wanted.
             trunk_gradient: ``sum`` leaves gradients as they are; ``mean`` is for all leaves
                 together, see :mod:`tsa_fairseq.trunk_gradient`.
-
-        Returns:
-            B x T x D for every leaf wanted, before the output projection.
+            views: which leaf reads which view.
 
         Raises:
             UsageError: a leaf is out of range.
         """
         for leaf in leaves:
             self.check_leaf(leaf)
+        nodes = NodeViews(self.topology, views)
         if trunk_gradient == "sum":
-            return self._run_tree(prev_output_tokens, encoder_out, leaves)[0]
-        with averaged_encoder_gradient(self.topology, self.node):
-            outputs, states = self._run_tree(prev_output_tokens, encoder_out, leaves)
-        average_at_splits(self.topology, states)
-        return outputs
+            outputs, states = self._run_tree(prev_output_tokens, encoder_out, leaves, nodes)
+        else:
+            with averaged_encoder_gradient(nodes, self.node):
+                outputs, states = self._run_tree(prev_output_tokens, encoder_out, leaves, nodes)
+            average_at_splits(nodes, states)
+        return TreeFeatures(outputs, states[self.topology.split - 1, 0].transpose(0, 1))
 
     def _run_tree(
-        self, prev_output_tokens: Tensor, encoder_out: EncoderOut, leaves: Sequence[int]
+        self,
+        prev_output_tokens: Tensor,
+        encoder_out: EncoderOut,
+        leaves: Sequence[int],
+        nodes: NodeViews,
     ) -> tuple[tuple[Tensor, ...], dict[tuple[int, int], Tensor]]:
         """The features of the leaves, and the output of every node by depth and peer."""
-        first = leaves[0]
         # The stock decoder computes the first leaf and tells what went into each of its layers
-        # (T x B x D), which is where the others branch off.
-        features, extra = self._leaf_features(first, prev_output_tokens, encoder_out=encoder_out)
-        path = [0, *self.topology.paths[first]]
+        # (T x B x D), which is where the others branch off. It computes all rows alike: with views
+        # dealt out, only what all leaves share.
+        first = None if nodes.divided else leaves[0]
+        if first is None:
+            stock, path = self._shared_layers(), [0] * (self.topology.split + 1)
+            features, extra = stock.extract_features(prev_output_tokens, encoder_out=encoder_out)
+        else:
+            path = [0, *self.topology.paths[first]]
+            features, extra = self._leaf_features(
+                first, prev_output_tokens, encoder_out=encoder_out
+            )
         states = {
             (depth - 1, peer): state
             for depth, (peer, state) in enumerate(zip(path, extra["inner_states"], strict=True))
         }
-        masks = self._masks(prev_output_tokens, encoder_out, states[-1, 0])
+        inputs = self._inputs(prev_output_tokens, encoder_out, states[-1, 0])
 
         def state_after(depth: int, peer: int) -> Tensor:
             if (depth, peer) not in states:
-                below = state_after(depth - 1, self.topology.parents[depth][peer])
-                states[depth, peer] = self._run_node(depth, peer, below, masks)
+                parent = self.topology.parents[depth][peer]
+                below = state_after(depth - 1, parent)
+                want = nodes.of(depth, peer)
+                state = nodes.take(below, nodes.of(depth - 1, parent), want, dim=1)
+                states[depth, peer] = self._run_node(depth, peer, state, inputs, nodes)
             return states[depth, peer]
 
         outputs = tuple(
@@ -189,33 +220,45 @@ class TreeDecoder(TransformerDecoderBase):
         )
         return outputs, states
 
-    def _masks(
+    def _shared_layers(self) -> TransformerDecoderBase:
+        """The stock decoder of the layers before the first split, without what follows them."""
+        decoder = self.leaf_decoder(0)
+        decoder.layers = self._in_a_row([self.layers[d] for d in range(self.topology.split)])
+        decoder.layer_norm = decoder.project_out_dim = None
+        return decoder
+
+    def _inputs(
         self, prev_output_tokens: Tensor, encoder_out: EncoderOut, embedded: Tensor
-    ) -> dict[str, Tensor | None]:
-        """What every decoder layer is given beside its input, in fairseq's order."""
+    ) -> _LayerInputs:
+        """What every decoder layer is given beside its state."""
         padding = prev_output_tokens.eq(self.padding_idx)  # B x T, True at pads
         encoder_padding = encoder_out["encoder_padding_mask"]
-        return {
-            "encoder_out": encoder_out["encoder_out"][0],  # S x B x D
-            "encoder_padding_mask": encoder_padding[0] if encoder_padding else None,  # B x S
-            "self_attn_mask": self.buffered_future_mask(embedded),  # T x T, -inf above the diagonal
-            "self_attn_padding_mask": (
-                padding if self.cross_self_attention or padding.any() else None
-            ),
-        }
+        return _LayerInputs(
+            encoder_out["encoder_out"][0],
+            encoder_padding[0] if encoder_padding else None,
+            self.buffered_future_mask(embedded),
+            padding if self.cross_self_attention or padding.any() else None,
+        )
 
     def _run_node(
-        self, depth: int, peer: int, state: Tensor, masks: dict[str, Tensor | None]
+        self, depth: int, peer: int, state: Tensor, inputs: _LayerInputs, nodes: NodeViews
     ) -> Tensor:
         if self.training and torch.rand(()) < self.decoder_layerdrop:
-            return _pass_on(state)[0]
+            return pass_on(state)[0]
+        views = nodes.of(depth, peer)
+
+        def rows(tensor: Tensor | None, dim: int) -> Tensor | None:
+            if tensor is None:
+                return None
+            return nodes.take(tensor, tuple(range(nodes.views.count)), views, dim)
+
         return self.node(depth, peer)(
             state,
-            masks["encoder_out"],
-            masks["encoder_padding_mask"],
+            rows(inputs.encoder_out, 1),
+            rows(inputs.encoder_padding_mask, 0),
             None,
-            self_attn_mask=masks["self_attn_mask"],
-            self_attn_padding_mask=masks["self_attn_padding_mask"],
+            self_attn_mask=inputs.self_attn_mask,
+            self_attn_padding_mask=rows(inputs.self_attn_padding_mask, 0),
         )[0]
 
     def _finish(self, leaf: int, state: Tensor) -> Tensor:
@@ -231,21 +274,3 @@ class TreeDecoder(TransformerDecoderBase):
         self.peers, self.leaf_norms = nn.ModuleDict(), nn.ModuleDict()
         self.topology = Topology.of(Branch(self.num_layers))
         self.inference_leaf = 0
-
-
-class _LayerDropInPlace(LayerDropModuleList):
-    """fairseq's layer drop, with the same draws, but a dropped layer passes its input on.
-
-    The stock list leaves dropped layers out, after which nobody could say which of the decoder's
-    inner states went into which layer.
-    """
-
-    def __iter__(self) -> Iterator[Any]:
-        kept = set(super().__iter__())
-        for index in range(len(self)):
-            yield self[index] if self[index] in kept else _pass_on
-
-
-def _pass_on(state: Tensor, *_: Any, **__: Any) -> tuple[Tensor, None, None]:
-    """A dropped layer. The view keeps its output apart from its input, for gradient hooks."""
-    return state.view_as(state), None, None

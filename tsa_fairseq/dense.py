@@ -42,21 +42,34 @@ def dense_loss(
         laid_out = laid_out.masked_scatter(real, values).flatten(-2)
         return laid_out.sum(dim=-1) if reduce else laid_out
 
-    block = _token_block(output, target, real)
+    block = _token_block(output, target, real, label_smoothing)
     sums = objective.sums(block, ramp, total)
     return objective.weigh(sums, ramp, label_smoothing), sums.detach()
 
 
-def _token_block(output: TreeOutput, target: Tensor, real: Tensor) -> TokenBlock:
-    """Every leaf's predictions at the real tokens; pads are gone before any softmax."""
-    log_probs = []
-    for leaf, features in enumerate(output.features):
+def _token_block(
+    output: TreeOutput, target: Tensor, real: Tensor, label_smoothing: float
+) -> TokenBlock:
+    """All predictions at the real tokens; pads are gone before any softmax."""
+
+    def predicted(features: Tensor, matrix: Tensor) -> Tensor:
         # B x T x V, projected as the plain model does, pads too: the order in which the output
         # matrix' gradient is added up is then the same
-        matrix = output.output_matrix
-        logits = linear(features, matrix if matrix.dim() == 2 else matrix[leaf])
+        logits = linear(features, matrix)
         # a half-precision softmax would round small probabilities to 0
         dtype = torch.promote_types(logits.dtype, torch.float32)
-        log_probs.append(torch.log_softmax(logits[real], dim=-1, dtype=dtype))
-    heads = {name: head[real] for name, head in output.heads.items()}
-    return TokenBlock(torch.stack(log_probs), target[real], heads)
+        return torch.log_softmax(logits[real], dim=-1, dtype=dtype)
+
+    matrix = output.output_matrix
+    log_probs = [
+        predicted(features, matrix if matrix.dim() == 2 else matrix[member])
+        for member, features in enumerate(output.features)
+    ]
+    return TokenBlock(
+        torch.stack(log_probs),
+        target[real],
+        {name: head[real] for name, head in output.heads.items()},
+        {name: predicted(*other) for name, other in output.others.items()},
+        output.leaves,
+        label_smoothing,
+    )

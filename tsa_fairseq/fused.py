@@ -27,8 +27,8 @@ from torch.autograd.function import once_differentiable
 
 from tsa_fairseq.errors import UsageError
 from tsa_fairseq.objectives import Objective
-from tsa_fairseq.outputs import LogitBlock, LossSums
-from tsa_fairseq.projection import Projection
+from tsa_fairseq.outputs import LogitBlock, LossSums, Prediction
+from tsa_fairseq.projection import Predictor
 
 # Logits (K · n · V) of a block: enough rows for fast matrix products.
 BLOCK_LOGITS = {"cpu": 2**23, "cuda": 2**24}
@@ -69,29 +69,33 @@ class FusedLoss:
         matrix: Tensor,
         target: Tensor,
         heads: Mapping[str, Tensor] | None = None,
+        others: Mapping[str, Prediction] | None = None,
+        leaves: tuple[int, ...] = (),
     ) -> tuple[Tensor, LossSums]:
-        """The loss, with gradients for features, matrix and heads, and its parts, without.
+        """The loss, with gradients for features, matrices and heads, and its parts, without.
 
         Under autocast, products are in autocast's type and gradients in their inputs' own.
 
         Shapes:
             features: K x N x D, one row a real token; matrix: V x D, or K x V x D, a matrix for
-            each leaf; target: N; heads: N x ...; loss: a scalar, summed over tokens and averaged
-            over leaves, float32 or wider.
+            each leaf; target: N; heads: N x ...; others: N x D' and V x D'; loss: a scalar, summed
+            over tokens and averaged over leaves, float32 or wider. ``leaves``: see
+            :class:`TokenBlock`.
 
         Raises:
             UsageError: features and matrix have different types, or a tensor the wrong size; when
                 this is made, a block of no tokens.
         """
-        heads = dict(heads or {})
+        heads, others = dict(heads or {}), dict(others or {})
+        predictions = {"": Prediction(features, matrix), **others}
+        types = tuple(_product_type(*prediction) for prediction in predictions.values())
         call = _Call(
-            self,
-            tuple(heads),
-            _product_type(features, matrix),
+            self, tuple(others), tuple(heads), types, leaves or tuple(range(features.size(0))),
             wants_gradients=torch.is_grad_enabled(),
-        )
-        _check_sizes(features, matrix, target, heads)
-        loss, sums = _Function.apply(call, target, features, matrix, *heads.values())
+        )  # fmt: skip
+        _check_sizes(features, matrix, target, heads, others)
+        flat = [tensor for prediction in predictions.values() for tensor in prediction]
+        loss, sums = _Function.apply(call, target, *flat, *heads.values())
         return loss, sums
 
 
@@ -100,24 +104,29 @@ class _Call:
     """What the autograd function is given beside tensors."""
 
     loss: FusedLoss
+    others: tuple[str, ...]
     heads: tuple[str, ...]
-    product_type: torch.dtype
+    product_types: tuple[torch.dtype, ...]  # of the leaves, and of each of the others
+    leaves: tuple[int, ...]
     wants_gradients: bool
 
 
 class _Function(torch.autograd.Function):
-    """Gradients are computed on the way forward, and multiplied by the loss's on the way back."""
+    """Gradients are computed on the way forward, and multiplied by the loss's on the way back.
+
+    Its tensors are the target, then features and matrix of the leaves and of each of the others,
+    then the heads.
+    """
 
     @staticmethod
     def forward(
-        ctx: Any, call: _Call, target: Tensor, features: Tensor, matrix: Tensor, *heads: Tensor
+        ctx: Any, call: _Call, target: Tensor, *tensors: Tensor
     ) -> tuple[Tensor, LossSums]:
         wanted = [call.wants_gradients and needed for needed in ctx.needs_input_grad[2:]]
-        with torch.autocast(features.device.type, enabled=False):
-            named = dict(zip(call.heads, heads, strict=True))
-            sums, gradients = _block_by_block(call, target, features, matrix, named, wanted)
+        with torch.autocast(target.device.type, enabled=False):
+            sums, gradients = _block_by_block(call, target, tensors, wanted)
         ctx.save_for_backward(*gradients)
-        ctx.types = [tensor.dtype for tensor in (features, matrix, *heads)]
+        ctx.types = [tensor.dtype for tensor in tensors]
         loss = call.loss.objective.weigh(sums, call.loss.ramp, call.loss.label_smoothing)
         return loss, sums  # the sums' tensors were made without a graph: none differentiates them
 
@@ -132,37 +141,42 @@ class _Function(torch.autograd.Function):
 
 
 def _block_by_block(
-    call: _Call,
-    target: Tensor,
-    features: Tensor,
-    matrix: Tensor,
-    heads: Mapping[str, Tensor],
-    wanted: list[bool],
+    call: _Call, target: Tensor, tensors: tuple[Tensor, ...], wanted: list[bool]
 ) -> tuple[LossSums, list[Tensor | None]]:
-    """The sums over all tokens, and the gradients wanted: of features, matrix and heads.
+    """The sums over all tokens, and the gradients wanted of ``tensors``.
 
     Gradients are float32 or wider, whatever the inputs are.
     """
-    (leaves, tokens, _), vocabulary = features.shape, matrix.size(-2)
-    wide = torch.promote_types(features.dtype, torch.float32)
-    projection = Projection(matrix, call.product_type, wide)
-    x = projection.operand(features.transpose(0, 1)).contiguous()  # N x K x D
+    wide = torch.promote_types(tensors[0].dtype, torch.float32)
+    count = 2 * len(call.product_types)
+    # a leaf's features are K x N x D, the others' N x D'
+    by_token = [tensors[0].transpose(0, 1), *(tensor.unsqueeze(1) for tensor in tensors[2:count:2])]
+    everyone = [
+        Predictor(features, matrix, product_type, wide, *wants)
+        for features, matrix, product_type, wants in zip(
+            by_token, tensors[1:count:2], call.product_types,
+            zip(wanted[:count:2], wanted[1:count:2], strict=True), strict=True,
+        )
+    ]  # fmt: skip
+    leaves, others = everyone[0], dict(zip(call.others, everyone[1:], strict=True))
+    heads = dict(zip(call.heads, tensors[count:], strict=True))
+    of_heads = {
+        name: torch.zeros_like(head, dtype=wide)
+        for (name, head), wants in zip(heads.items(), wanted[count:], strict=True)
+        if wants
+    }
+    wants_others = tuple(name for name, other in others.items() if other.wants_gradient)
     size = call.loss.block_tokens
     if size is None:
-        size = default_block_tokens(leaves, vocabulary, x.device.type)
+        rows, vocabulary = tensors[0].size(0) + len(others), tensors[1].size(-2)
+        size = default_block_tokens(rows, vocabulary, target.device.type)
 
-    like_inputs = (x, matrix, *heads.values())
-    gradients = [
-        torch.zeros_like(tensor, dtype=wide) if wants else None
-        for tensor, wants in zip(like_inputs, wanted, strict=True)
-    ]
-    of_features, of_matrix, *rest = gradients
-    of_heads = {name: g for name, g in zip(heads, rest, strict=True) if g is not None}
     sums = None
     # a block without tokens, too, has sums: zeros
-    for start in range(0, max(tokens, 1), size):
+    for start in range(0, max(target.size(0), 1), size):
         here = slice(start, start + size)
-        logits = projection.logits(x[here])
+        logits = leaves.logits(here)
+        of_others = {name: other.logits(here) for name, other in others.items()}
         for part in _slices(logits):
             there = slice(start + part.start, start + part.stop)
             block = LogitBlock(
@@ -173,21 +187,25 @@ def _block_by_block(
                 call.loss.label_smoothing,
                 wants_gradient=any(wanted),
                 wants_heads=tuple(of_heads),
+                others={name: other[part].squeeze(1) for name, other in of_others.items()},
+                wants_others=wants_others,
+                leaves=call.leaves,
             )
             found, by_head = call.loss.objective.block_sums_(block)
             sums = found if sums is None else sums + found
             for name, gradient in by_head.items():
                 of_heads[name][there] = gradient
-        if of_features is not None or of_matrix is not None:
-            of_logits = projection.scaled(logits)
-            if of_features is not None:
-                of_features[here] = projection.back(of_logits)
-            if of_matrix is not None:
-                projection.add_matrix_gradient_(of_matrix, of_logits, x[here])
-    if of_features is not None:
-        gradients[0] = of_features.transpose(0, 1)
+        leaves.take_gradient_(here, logits)
+        for name, other in others.items():
+            other.take_gradient_(here, of_others[name])
     assert sums is not None
-    return sums, gradients
+    gradients = [gradient for who in everyone for gradient in (who.of_features, who.of_matrix)]
+    if leaves.of_features is not None:
+        gradients[0] = leaves.of_features.transpose(0, 1)
+    for place, other in enumerate(others.values(), start=1):
+        if other.of_features is not None:
+            gradients[2 * place] = other.of_features.squeeze(1)
+    return sums, [*gradients, *(of_heads.get(name) for name in heads)]
 
 
 def _widened(head: Tensor) -> Tensor:
@@ -219,18 +237,32 @@ def _product_type(features: Tensor, matrix: Tensor) -> torch.dtype:
 
 
 def _check_sizes(
-    features: Tensor, matrix: Tensor, target: Tensor, heads: Mapping[str, Tensor]
+    features: Tensor,
+    matrix: Tensor,
+    target: Tensor,
+    heads: Mapping[str, Tensor],
+    others: Mapping[str, Prediction],
 ) -> None:
     leaves, tokens, width = features.shape
     if matrix.size(-1) != width or (matrix.dim() == 3 and matrix.size(0) != leaves):
-        shape = " x ".join(map(str, matrix.shape))
         raise UsageError(
-            f"output matrix: got {shape}; expected V x {width}, or {leaves} x V x {width}"
+            f"output matrix: got {_shape(matrix)}; expected V x {width}, or {leaves} x V x {width}"
         )
-    for name, tensor in {"target": target, **heads}.items():
+    for name, other in others.items():
+        if other.matrix.shape != (matrix.size(-2), other.features.size(-1)):
+            raise UsageError(
+                f"output matrix of the {name}: got {_shape(other.matrix)}; "
+                f"expected {matrix.size(-2)} x {other.features.size(-1)}"
+            )
+    by_token = {name: other.features for name, other in others.items()}
+    for name, tensor in {"target": target, **heads, **by_token}.items():
         if tensor.dim() == 0 or tensor.size(0) != tokens:
             got = tensor.size(0) if tensor.dim() else "none"
             raise UsageError(f"{name}: got {got} tokens; expected {tokens}, as of the features")
+
+
+def _shape(tensor: Tensor) -> str:
+    return " x ".join(map(str, tensor.shape))
 
 
 def _name(dtype: torch.dtype) -> str:

@@ -7,50 +7,79 @@ from fairseq.dataclass import FairseqDataclass
 from omegaconf import II
 
 from tsa_fairseq.errors import UsageError
+from tsa_fairseq.heads import BRIDGE_STARTS
 from tsa_fairseq.objectives import OBJECTIVES, KDSettings, Objective, build_objective
+from tsa_fairseq.views import VIEWS_LEAVES, Views
 
 TRUNK_GRADIENTS = ("sum", "mean")
 LOSSES = ("fused", "dense")
+ONE_LEAF_OBJECTIVE, TREE_OBJECTIVE = "none", "tsa"
+
+
+def _given(help_text: str, **more: Any) -> Any:
+    """A flag whose default is the objective's own."""
+    return field(default=None, metadata={"help": help_text, **more})
 
 
 @dataclass
 class TSAOnlineKDConfig(FairseqDataclass):
-    """The flags of ``--criterion tsa_online_kd``."""
+    """The flags of ``--criterion tsa_online_kd``; fairseq reads types as they are spelled here."""
 
-    kd_objective: str = field(
-        default="tsa",
-        metadata={"help": f"how leaves learn from each other: {', '.join(OBJECTIVES)}"},
+    kd_objective: Optional[str] = _given(  # noqa: UP045
+        f"how leaves learn from each other: {', '.join(OBJECTIVES)} "
+        f"(default: {TREE_OBJECTIVE}; {ONE_LEAF_OBJECTIVE} for a tree of one leaf)"
     )
-    kd_alpha: float = field(
-        default=KDSettings.alpha,
+    kd_alpha: Optional[float] = _given(  # noqa: UP045
+        "weight of the distillation (default: as the objective was published)"
+    )
+    kd_ce_weight: Optional[float] = _given(  # noqa: UP045
+        "weight of the cross entropy (default: 1; with tsa and kd what --kd-alpha leaves of 1)"
+    )
+    kd_temperature: Optional[float] = _given(  # noqa: UP045
+        "temperature T of the distilled distributions, above 0 (default: as published)"
+    )
+    kd_detach_targets: Optional[str] = _given(  # noqa: UP045
+        "yes: let no gradient flow into the leaves that a target is made of; no: let it flow "
+        "(default: as published)",
+        argparse_const="yes",
+    )
+    kd_direction: Optional[str] = _given(  # noqa: UP045
+        "seek the target's modes, KL(p || target), or cover them, KL(target || p) "
+        "(default: as published)"
+    )
+    kd_rampup_updates: Optional[int] = _given(  # noqa: UP045
+        "updates over which the distillation's weight rises; 0: none (default: as published, "
+        "which for okddip, one and cl-ilr is 27% of --max-update)"
+    )
+    kd_trunk_gradient: Optional[str] = _given(  # noqa: UP045
+        "gradient into a layer that several branches share: their sum, or their mean "
+        "(default: sum; mean with cl-ilr)"
+    )
+    kd_views: Optional[int] = _given(  # noqa: UP045
+        "how often a sentence is computed, each time under its own dropout "
+        "(default: 1; 2 with rdrop)"
+    )
+    kd_views_leaves: str = field(
+        default="all",
         metadata={
-            "help": "weight of the distillation, from 0 to 1; the cross entropy gets the rest"
+            "help": "all: every leaf reads every view; deal: leaf k reads view k mod --kd-views"
         },
     )
-    kd_temperature: float = field(
-        default=KDSettings.temperature,
-        metadata={"help": "temperature T of the distilled distributions, above 0"},
+    kd_aggregation: Optional[str] = _given(  # noqa: UP045
+        "with okddip: what peers' targets mix, logits or probabilities (default: logits)"
     )
-    kd_detach_targets: bool = field(
-        default=KDSettings.detach_targets,
-        metadata={"help": "let no gradient flow into the leaf that a leaf is pulled towards"},
+    kd_mask_self: bool = field(
+        default=False, metadata={"help": "with okddip: no peer attends to itself"}
     )
-    kd_direction: str = field(
-        default=KDSettings.direction,
-        metadata={
-            "help": "with --kd-detach-targets: seek the target's modes, KL(p_k || p_j), or cover "
-            "them, KL(p_j || p_k)"
-        },
+    kd_teacher: Optional[str] = _given(  # noqa: UP045
+        "with kd and sokd: a checkpoint of fairseq's transformer with this target dictionary; "
+        "a resumed training finds it again"
     )
-    kd_rampup_updates: int = field(
-        default=KDSettings.rampup_updates,
-        metadata={"help": "updates over which the distillation's weight rises; 0: none"},
+    kd_bridge_layers: Optional[int] = _given(  # noqa: UP045
+        "with sokd: how many of the teacher's top layers the bridge has (default: 2, or all of 1)"
     )
-    kd_trunk_gradient: str = field(
-        default="sum",
-        metadata={
-            "help": "gradient into a layer that several branches share: their sum, or their mean"
-        },
+    kd_bridge_init: Optional[str] = _given(  # noqa: UP045
+        "with sokd: start the bridge from the teacher's layers, or random (default: teacher)"
     )
     kd_loss: str = field(
         default="fused",
@@ -75,6 +104,7 @@ class TSAOnlineKDConfig(FairseqDataclass):
         metadata={"help": "ignore the first N target tokens"},
     )
     sentence_avg: bool = II("optimization.sentence_avg")
+    max_update: int = II("optimization.max_update")
 
 
 def objective_from_flags(flags: Any) -> Objective:
@@ -84,23 +114,18 @@ def objective_from_flags(flags: Any) -> Objective:
         flags: a :class:`TSAOnlineKDConfig`, or parsed arguments with the same names.
 
     Raises:
-        UsageError: a flag out of range.
+        UsageError: a flag out of range, or that the objective has no use for.
     """
     if not 0.0 <= flags.label_smoothing < 1.0:
         raise UsageError(
             f"--label-smoothing: got {flags.label_smoothing:g}; expected a number from 0 to below 1"
         )
-    if flags.kd_trunk_gradient not in TRUNK_GRADIENTS:
-        raise UsageError(
-            f"--kd-trunk-gradient: got '{flags.kd_trunk_gradient}'; "
-            f"expected one of {', '.join(TRUNK_GRADIENTS)}"
-        )
     if flags.ignore_prefix_size < 0:
         raise UsageError(
             f"--ignore-prefix-size: got {flags.ignore_prefix_size}; expected 0 or more"
         )
-    if flags.kd_loss not in LOSSES:
-        raise UsageError(f"--kd-loss: got '{flags.kd_loss}'; expected one of {', '.join(LOSSES)}")
+    _check_choice("--kd-trunk-gradient", flags.kd_trunk_gradient, TRUNK_GRADIENTS)
+    _check_choice("--kd-loss", flags.kd_loss, LOSSES)
     if flags.kd_block_tokens is not None and flags.kd_block_tokens < 1:
         raise UsageError(f"--kd-block-tokens: got {flags.kd_block_tokens}; expected 1 or more")
     if flags.kd_block_tokens is not None and flags.kd_loss == "dense":
@@ -108,11 +133,92 @@ def objective_from_flags(flags: Any) -> Objective:
             f"--kd-block-tokens: got {flags.kd_block_tokens} with --kd-loss dense, "
             "which takes all tokens at once; expected --kd-loss fused"
         )
+    _check_choice("--kd-views-leaves", flags.kd_views_leaves, VIEWS_LEAVES)
+    _check_choice("--kd-detach-targets", flags.kd_detach_targets, ("yes", "no"))
+    detach = flags.kd_detach_targets
     settings = KDSettings(
         alpha=flags.kd_alpha,
+        ce_weight=flags.kd_ce_weight,
         temperature=flags.kd_temperature,
-        detach_targets=flags.kd_detach_targets,
+        detach_targets=None if detach is None else detach == "yes",
         direction=flags.kd_direction,
         rampup_updates=flags.kd_rampup_updates,
+        max_update=flags.max_update,
+        aggregation=flags.kd_aggregation,
+        mask_self=flags.kd_mask_self,
     )
-    return build_objective(flags.kd_objective, settings)
+    objective = build_objective(flags.kd_objective or TREE_OBJECTIVE, settings)
+    _check_teacher_flags(flags, objective)
+    return objective
+
+
+def views_from_flags(flags: Any, objective: Objective) -> Views:
+    """How often a batch is computed in training.
+
+    Raises:
+        UsageError: fewer than one view, or views dealt out that are none.
+    """
+    count = objective.views if flags.kd_views is None else flags.kd_views
+    if count < 1:
+        raise UsageError(f"--kd-views: got {count}; expected 1 or more")
+    dealt = flags.kd_views_leaves == "deal"
+    if dealt and count == 1:
+        raise UsageError("--kd-views-leaves: got 'deal' with --kd-views 1; expected 2 or more views")
+    return Views(count, dealt)
+
+
+def check_group(objective: Objective, views: Views, tree: str, leaves: int) -> None:
+    """Refuse a tree that is too small for its objective or views.
+
+    Raises:
+        UsageError: too few leaves.
+    """
+    name = objective.published.objective
+    got = f"the tree '{tree}' has {leaves} {'leaf' if leaves == 1 else 'leaves'}"
+    if leaves < objective.least_leaves:
+        raise UsageError(
+            f"--kd-objective: got '{name}', which needs {objective.least_leaves} leaves or more; {got}"
+        )
+    members = len(views.members(range(leaves)))
+    if members < objective.least_members:
+        able = [n for n, o in OBJECTIVES.items() if max(o.least_members, o.least_leaves) == 1]
+        raise UsageError(
+            f"--kd-objective: got '{name}', which needs {objective.least_members} leaves or "
+            f"--kd-views 2; {got}: expected one of {', '.join(able)}, or a tree that branches"
+        )
+    if views.dealt and views.count > leaves:
+        raise UsageError(
+            f"--kd-views: got {views.count} with --kd-views-leaves deal; {got}: "
+            f"expected at most {leaves}"
+        )
+
+
+def _check_teacher_flags(flags: Any, objective: Objective) -> None:
+    name = objective.published.objective
+    if objective.needs_teacher and not flags.kd_teacher:
+        raise UsageError(
+            f"--kd-teacher: not given; --kd-objective {name} needs a checkpoint of fairseq's "
+            "transformer with this target dictionary"
+        )
+    if flags.kd_teacher and not objective.needs_teacher:
+        able = ", ".join(n for n, o in OBJECTIVES.items() if o.needs_teacher)
+        raise UsageError(
+            f"--kd-teacher: got '{flags.kd_teacher}' with --kd-objective {name}, "
+            f"which takes no teacher; expected one of {able}"
+        )
+    bridge = (("--kd-bridge-layers", flags.kd_bridge_layers),
+              ("--kd-bridge-init", flags.kd_bridge_init))  # fmt: skip
+    for flag, value in bridge:
+        if value is not None and objective.head != "bridge":
+            raise UsageError(
+                f"{flag}: got '{value}' with --kd-objective {name}, which has no bridge; "
+                "expected sokd"
+            )
+    if flags.kd_bridge_layers is not None and flags.kd_bridge_layers < 1:
+        raise UsageError(f"--kd-bridge-layers: got {flags.kd_bridge_layers}; expected 1 or more")
+    _check_choice("--kd-bridge-init", flags.kd_bridge_init, BRIDGE_STARTS)
+
+
+def _check_choice(flag: str, value: str | None, choices: tuple[str, ...]) -> None:
+    if value is not None and value not in choices:
+        raise UsageError(f"{flag}: got '{value}'; expected one of {', '.join(choices)}")

@@ -13,17 +13,30 @@ from fairseq.models.transformer import (
     transformer_wmt_en_de,
     transformer_wmt_en_de_big,
 )
-from torch import Tensor
+from torch import Tensor, nn
 
 from tsa_fairseq.checkpoint import check_exists
 from tsa_fairseq.decoder import TreeDecoder
 from tsa_fairseq.errors import UsageError
-from tsa_fairseq.kd_flags import objective_from_flags
+from tsa_fairseq.heads import build_heads, run_heads
+from tsa_fairseq.kd_flags import (
+    ONE_LEAF_OBJECTIVE,
+    TREE_OBJECTIVE,
+    check_group,
+    objective_from_flags,
+    views_from_flags,
+)
+from tsa_fairseq.objectives import check_name
 from tsa_fairseq.outputs import TreeOutput
+from tsa_fairseq.resume import follow_checkpoint
+from tsa_fairseq.teacher import FLAG as TEACHER_FLAG
+from tsa_fairseq.teacher import TeacherOutput, checksum
 from tsa_fairseq.topology import Topology
+from tsa_fairseq.views import Views
 from tsa_fairseq.warm_start import FLAG, PEER_CHOICES, warm_start
 
 CRITERION = "tsa_online_kd"
+HEADS = "heads."
 
 
 @register_model("tsa_transformer")
@@ -39,6 +52,7 @@ class TSATransformerModel(TransformerModel):
     def __init__(self, args: Namespace, encoder: Any, decoder: TreeDecoder) -> None:
         super().__init__(args, encoder, decoder)
         self.num_updates: int | None = None
+        self.heads = nn.ModuleDict()
 
     @classmethod
     def add_args(cls, parser: ArgumentParser) -> None:
@@ -73,6 +87,8 @@ class TSATransformerModel(TransformerModel):
         """Build the model; with ``--tree-init-from``, fill it from that checkpoint."""
         complete_arguments(args)
         model = super().build_model(args, task)
+        # after everything else, so that one seed draws the same tree for every objective
+        model.heads = build_heads(args, model.decoder, task)
         if args.tree_init_from:
             warm_start(model, args.tree_init_from, args.tree_init_peers)
             # done: a checkpoint of this model must load where that file does not exist
@@ -107,12 +123,16 @@ class TSATransformerModel(TransformerModel):
         alignment_heads: int | None = None,
         leaves: Literal["all"] | Sequence[int] | None = None,
         trunk_gradient: str = "sum",
+        views: Views = Views(),  # noqa: B008 - frozen
+        teacher: TeacherOutput | None = None,
     ) -> Any:
         """fairseq's ``forward`` without ``leaves``, a :class:`TreeOutput` with it.
 
         Args:
             leaves: ``"all"`` or the leaves to compute.
             trunk_gradient: see :meth:`TreeDecoder.leaf_features`.
+            views: how often the batch is computed, and which leaf reads which view.
+            teacher: what the bridge, if there is one, starts from.
             src_tokens, src_lengths, prev_output_tokens: B x S, B, B x T.
             return_all_hiddens, features_only, alignment_layer, alignment_heads: as in fairseq;
                 without meaning when ``leaves`` is given.
@@ -128,16 +148,43 @@ class TSATransformerModel(TransformerModel):
                 alignment_heads=alignment_heads,
             )
         numbers = range(self.decoder.topology.num_leaves) if isinstance(leaves, str) else leaves
-        encoder_out = self.encoder(src_tokens, src_lengths=src_lengths)
+        encoder_out = self.encoder(views.repeat(src_tokens), src_lengths=views.repeat(src_lengths))
         features = self.decoder.leaf_features(
-            prev_output_tokens, encoder_out, numbers, trunk_gradient
+            views.repeat(prev_output_tokens), encoder_out, numbers, trunk_gradient, views
         )
+        members = views.members(numbers)
+        by_leaf = dict(zip(numbers, features.leaves, strict=True))
+        if not views.dealt:
+            by_member = [views.view(by_leaf[leaf], view) for view, leaf in members]
+        else:
+            by_member = [by_leaf[leaf] for _, leaf in members]
         matrix = self.decoder.output_projection.weight
-        return TreeOutput(tuple(numbers), features, matrix.view_as(matrix), self.num_updates)
+        heads, others = run_heads(self.heads, members, by_member, features.shared, views, teacher)
+        return TreeOutput(
+            tuple(leaf for _, leaf in members),
+            tuple(by_member),
+            matrix.view_as(matrix),
+            self.num_updates,
+            heads,
+            others,
+        )
+
+    def load_state_dict(
+        self, state_dict: dict[str, Any], strict: bool = True, *args: Any, **kwargs: Any
+    ) -> Any:
+        """Heads that the checkpoint has no use for here are left out, missing ones stay as built.
+
+        That is the case where a training starts from the parameters of one with another objective;
+        a training that goes on has the same (:mod:`tsa_fairseq.resume`).
+        """
+        own = {n: t for n, t in self.state_dict().items() if n.startswith(HEADS)}
+        given = {n: t for n, t in state_dict.items() if not n.startswith(HEADS) or n in own}
+        return super().load_state_dict({**own, **given}, strict, *args, **kwargs)
 
     def prepare_for_inference_(self, cfg: Any) -> None:
         """Keep the leaf that translates, so that generation is the plain Transformer's."""
         super().prepare_for_inference_(cfg)
+        self.heads = nn.ModuleDict()
         self.decoder.keep_inference_leaf()
 
 
@@ -153,7 +200,9 @@ def complete_arguments(args: Namespace) -> None:
     if args.decoder_layers < 1:
         raise UsageError(f"--decoder-layers: got {args.decoder_layers}; expected 1 or more")
     if not getattr(args, "tree", None):
-        args.tree = str(Topology.balanced(args.decoder_layers))
+        # R-Drop is the plain Transformer in two views
+        rdrop = getattr(args, "kd_objective", None) == "rdrop"
+        args.tree = str(args.decoder_layers if rdrop else Topology.balanced(args.decoder_layers))
     args.tree_inference = getattr(args, "tree_inference", None) or "leaf:0"
     args.tree_init_from = getattr(args, "tree_init_from", None)
     args.tree_init_peers = getattr(args, "tree_init_peers", None) or PEER_CHOICES[0]
@@ -173,16 +222,27 @@ def complete_arguments(args: Namespace) -> None:
         )
     if args.tree_init_from:
         check_exists(args.tree_init_from, FLAG)
-    _check_criterion(args, topology)
+    # fairseq-train parses its command line: a checkpoint's arguments have the model's name, too
+    if hasattr(args, "save_dir") and hasattr(args, "max_update") and not hasattr(args, "_name"):
+        _check_criterion(args, topology)
 
 
 def _check_criterion(args: Namespace, topology: Topology) -> None:
     """Refuse bad flags of the criterion now: with several GPUs it is built in other processes."""
-    if not (hasattr(args, "save_dir") and hasattr(args, "max_update")):
-        return  # not training
     criterion = getattr(args, "criterion", None)
     if criterion == CRITERION:
-        objective_from_flags(args)
+        if args.kd_objective is not None:
+            check_name(args.kd_objective)
+        follow_checkpoint(args)
+        if args.kd_objective is None:
+            plain = topology.num_leaves == 1 and args.kd_views in (None, 1)
+            args.kd_objective = ONE_LEAF_OBJECTIVE if plain else TREE_OBJECTIVE
+        objective = objective_from_flags(args)
+        views = views_from_flags(args, objective)
+        check_group(objective, views, args.tree, topology.num_leaves)
+        if args.kd_teacher:
+            check_exists(args.kd_teacher, TEACHER_FLAG)
+            args.kd_teacher_checksum = checksum(args.kd_teacher)
     elif topology.num_leaves > 1:
         raise UsageError(
             f"--criterion: got '{criterion}', which would train leaf 0 of the tree "

@@ -3,9 +3,17 @@
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
+
+
+class Prediction(NamedTuple):
+    """What predicts words beside the leaves: features, and the matrix that projects them."""
+
+    features: Tensor  # B x T x D'
+    matrix: Tensor  # V x D'
 
 
 @dataclass(frozen=True)
@@ -13,13 +21,14 @@ class TreeOutput:
     """What the tree computed for one batch.
 
     Args:
-        leaves: the leaves computed, in this order.
+        leaves: the leaves computed, in this order; with several views, the leaf of each member.
         features: for each of them the decoder's output before the output projection, B x T x D.
         output_matrix: what projects features to the vocabulary, V x D. A view: as an output of the
             model it is seen by ``DistributedDataParallel``, which would otherwise take an output
             projection that is used outside of ``forward`` for unused.
         num_updates: updates done so far in this training; None outside of training.
         heads: what the learnable parts that an objective needs computed, by name, B x T x ...
+        others: who else predicts, by name: a teacher, a bridge.
     """
 
     leaves: tuple[int, ...]
@@ -27,6 +36,7 @@ class TreeOutput:
     output_matrix: Tensor
     num_updates: int | None
     heads: Mapping[str, Tensor] = field(default_factory=dict)
+    others: Mapping[str, Prediction] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -39,11 +49,18 @@ class TokenBlock:
             distributions and mixtures of logits can be had from these too.
         target: the reference token of each position, N.
         heads: the outputs of the model's heads at these tokens, by name, N x ...
+        others: log softmax of the logits of who else predicts, by name, N x V.
+        leaves: the leaf that each of the K is; not 0 to K - 1 where a leaf is there in several
+            views.
+        label_smoothing: ε of the cross entropy.
     """
 
     log_probs: Tensor
     target: Tensor
     heads: Mapping[str, Tensor] = field(default_factory=dict)
+    others: Mapping[str, Tensor] = field(default_factory=dict)
+    leaves: tuple[int, ...] = ()
+    label_smoothing: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -59,6 +76,9 @@ class LogitBlock:
         label_smoothing: ε of the cross entropy.
         wants_gradient: whether ``logits`` are to become their gradient.
         wants_heads: the heads whose gradients are wanted as well.
+        others: logits of who else predicts, by name, M x V; scratch, too.
+        wants_others: those of ``others`` that are to become their gradient.
+        leaves: see :class:`TokenBlock`.
     """
 
     logits: Tensor
@@ -68,6 +88,9 @@ class LogitBlock:
     label_smoothing: float
     wants_gradient: bool
     wants_heads: tuple[str, ...] = ()
+    others: Mapping[str, Tensor] = field(default_factory=dict)
+    wants_others: tuple[str, ...] = ()
+    leaves: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -99,7 +122,7 @@ class LossSums:
         vocabulary: number of words, V.
         nll, smooth: −log p(target) and −Σ_v log p(v) of every leaf, K.
         terms: what the objective adds, K values or 1 each.
-        compared: figures about the leaves together, for the log; none for a single leaf.
+        compared: figures for the log, about the leaves together and from the objective.
     """
 
     vocabulary: int
@@ -125,7 +148,7 @@ class LossSums:
         terms = tuple(replace(term, values=term.values.detach()) for term in self.terms)
         return replace(self, nll=self.nll.detach(), smooth=self.smooth.detach(), terms=terms)
 
-    def first_not_finite(self) -> str | None:
+    def first_not_finite(self, numbers_of_leaves: tuple[int, ...]) -> str | None:
         """The first leaf and term that is NaN or infinite, such as ``leaf 2: kd is nan``."""
         named = {"cross entropy": self.nll + self.smooth}
         named.update({term.name: term.values for term in self.terms})
@@ -136,9 +159,10 @@ class LossSums:
         numbers = iter(torch.cat(list(by_leaf.values())).tolist())
         leaves = self.nll.size(0)
         for name, values in by_leaf.items():
-            for leaf in range(values.size(0)):
+            for member in range(values.size(0)):
                 number = next(numbers)
                 if not math.isfinite(number):
-                    where = f"leaf {leaf}" if values.size(0) == leaves else "all leaves"
+                    of_leaves = values.size(0) == leaves
+                    where = f"leaf {numbers_of_leaves[member]}" if of_leaves else "all leaves"
                     return f"{where}: {name} is {number}"
         return None

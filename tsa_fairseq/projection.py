@@ -1,5 +1,6 @@
 """Products with the output matrix: operands in the model's type, results in float32 or wider."""
 
+from functools import partial
 from typing import NamedTuple
 
 import torch
@@ -104,3 +105,48 @@ class Projection:
             return left @ right
         multiply = torch.mm if self.shared else torch.bmm
         return multiply(left, right, out_dtype=self.wide)
+
+
+class Predictor:
+    """Features, the matrix that projects them, and the gradients of both as blocks come in.
+
+    Args:
+        features: N x K x D.
+        matrix: V x D, or K x V x D.
+        product_type, wide: see :class:`Projection`.
+        wants_features, wants_matrix: the gradients wanted; float32 or wider, whatever the inputs.
+    """
+
+    def __init__(
+        self,
+        features: Tensor,
+        matrix: Tensor,
+        product_type: torch.dtype,
+        wide: torch.dtype,
+        wants_features: bool,
+        wants_matrix: bool,
+    ) -> None:
+        self.projection = Projection(matrix, product_type, wide)
+        self.features = self.projection.operand(features).contiguous()
+        zeros = partial(torch.zeros_like, dtype=wide)
+        self.of_features = zeros(self.features) if wants_features else None
+        self.of_matrix = zeros(matrix) if wants_matrix else None
+
+    @property
+    def wants_gradient(self) -> bool:
+        """Whether any gradient is wanted."""
+        return self.of_features is not None or self.of_matrix is not None
+
+    def logits(self, here: slice) -> Tensor:
+        """Of a block: M x K x V. The next block overwrites them."""
+        return self.projection.logits(self.features[here])
+
+    def take_gradient_(self, here: slice, of_logits: Tensor) -> None:
+        """Multiply out the gradient of a block's logits, which is scratch."""
+        if not self.wants_gradient:
+            return
+        scaled = self.projection.scaled(of_logits)
+        if self.of_features is not None:
+            self.of_features[here] = self.projection.back(scaled)
+        if self.of_matrix is not None:
+            self.projection.add_matrix_gradient_(self.of_matrix, scaled, self.features[here])

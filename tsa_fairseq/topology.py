@@ -93,17 +93,16 @@ class Topology:
             path.append(self.parents[depth][path[-1]])
         return tuple(reversed(path))
 
-    def children(self, depth: int, peer: int) -> int:
-        """Number of nodes below ``peer`` at ``depth`` (-1: below the embedded tokens)."""
-        return self.parents[depth + 1].count(peer) if depth + 1 < self.depth else 0
+    @cached_property
+    def split(self) -> int:
+        """The depth of the first layers with peers, which is how many layers all leaves share."""
+        return next((d for d, width in enumerate(self.widths) if width > 1), self.depth)
 
-    def share(self, depth: int, peer: int) -> float:
-        """1 / (children at the first split above a node · children at the second · ...)."""
-        share = 1.0
-        while depth >= 0:
-            depth, peer = depth - 1, self.parents[depth][peer]
-            share /= self.children(depth, peer)
-        return share
+    def children_of(self, depth: int, peer: int) -> list[int]:
+        """The peers that read ``peer`` at ``depth`` (-1: the embedded tokens)."""
+        if depth + 1 == self.depth:
+            return []
+        return [child for child, parent in enumerate(self.parents[depth + 1]) if parent == peer]
 
     def __str__(self) -> str:
         return str(self.root)

@@ -33,7 +33,8 @@ def warm_start(model: Any, path: str, peers: str) -> None:
         UsageError: the file cannot be read, or its parameters are not those of leaf 0.
     """
     state = read_checkpoint(path, FLAG)
-    own = model.state_dict()
+    # the learnable parts of an objective are no part of a leaf
+    own = {n: t for n, t in model.state_dict().items() if not n.startswith("heads.")}
     # older releases of fairseq stored sinusoidal positions, which are computed anyway
     loaded = {n: t for n, t in state["model"].items() if n in own or not _SINUSOIDS.search(n)}
     _check_format(path, loaded, model)

@@ -1,76 +1,40 @@
 """What every objective is."""
 
-import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor
 
-from tsa_fairseq.divergence import SmoothedCrossEntropy
-from tsa_fairseq.errors import UsageError
+from tsa_fairseq.divergence import Detach, SmoothedCrossEntropy
+from tsa_fairseq.objectives.settings import KDSettings, Published
 from tsa_fairseq.outputs import LogitBlock, LossSums, Term, TokenBlock
 from tsa_fairseq.token_loss import sum_up
 
-Direction = Literal["seek", "cover"]
-DIRECTIONS: tuple[Direction, ...] = ("seek", "cover")
-
-
-@dataclass(frozen=True)
-class KDSettings:
-    """The ``--kd-`` flags that objectives share.
-
-    Raises:
-        UsageError: a value out of range.
-    """
-
-    alpha: float = 0.5
-    temperature: float = 1.0
-    detach_targets: bool = False
-    direction: Direction = "seek"
-    rampup_updates: int = 0
-
-    def __post_init__(self) -> None:
-        if not 0.0 <= self.alpha <= 1.0:
-            raise UsageError(f"--kd-alpha: got {self.alpha:g}; expected a number from 0 to 1")
-        if not 0.0 < self.temperature < math.inf:
-            raise UsageError(
-                f"--kd-temperature: got {self.temperature:g}; expected a number above 0"
-            )
-        if self.direction not in DIRECTIONS:
-            raise UsageError(
-                f"--kd-direction: got '{self.direction}'; expected one of {', '.join(DIRECTIONS)}"
-            )
-        if self.rampup_updates < 0:
-            raise UsageError(f"--kd-rampup-updates: got {self.rampup_updates}; expected 0 or more")
-
-    def ramp(self, num_updates: int | None) -> float:
-        """w(t) = exp(−5 (1 − min(t, R) / R)²), R = ``rampup_updates``; R = 0 means w = 1.
-
-        OKDDip's ramp (Chen et al., AAAI 2020), in updates where the authors count epochs.
-
-        Args:
-            num_updates: t; None, outside of training, means the ramp's end.
-        """
-        if self.rampup_updates == 0 or num_updates is None:
-            return 1.0
-        done = min(num_updates, self.rampup_updates) / self.rampup_updates
-        return math.exp(-5.0 * (1.0 - done) ** 2)
-
 
 class Objective(ABC):
-    """A loss over the leaves' predictions: (1/K) [w_ce · Σ_k CE_k + Σ_terms weight · Σ values].
+    """A loss over a group of predictions: (1/K) [w_ce · Σ_k CE_k + Σ_terms weight · Σ values].
 
-    An objective says how much the leaves' label-smoothed cross entropies weigh and what else there
-    is. It is a pure function of a block of tokens, so that blocks can be computed apart: whoever
-    writes one gives ``terms``, and the fused loss differentiates them a block at a time. Where the
-    gradient can be written down, ``block_sums_`` is overridden, which is faster.
+    The group's members are the leaves, or with several views the leaves of every view; what is
+    said of leaves below holds for them. An objective says how much their label-smoothed cross
+    entropies weigh and what else there is. It is a pure function of a block of tokens, so that
+    blocks can be computed apart: whoever writes one gives ``distillation``, and the fused loss
+    differentiates it a block at a time. Where the gradient can be written down, ``block_sums_`` is
+    overridden, which is faster.
     """
 
+    published: ClassVar[Published]
+    # members and leaves that there must be, teachers and heads that it needs
+    least_members: ClassVar[int] = 2
+    least_leaves: ClassVar[int] = 1
+    needs_teacher: ClassVar[bool] = False
+    head: ClassVar[Literal["gate", "peer_attention", "bridge"] | None] = None
+    views: ClassVar[int] = 1
+    trunk_gradient: ClassVar[Literal["sum", "mean"]] = "sum"
+
     def __init__(self, settings: KDSettings) -> None:
-        self.settings = settings
+        self.settings = settings.over(self.published)
 
     @property
     def kd_is_pairwise_kl(self) -> bool:
@@ -80,21 +44,43 @@ class Objective(ABC):
         """
         return False
 
-    @abstractmethod
+    def kd_weight(self, leaves: int, ramp: float) -> float:
+        """What the distillation term is multiplied by: α · w(t), or 0 for too few leaves."""
+        return self.settings.alpha * ramp if leaves >= self.least_members else 0.0
+
     def cross_entropy_weight(self, leaves: int, ramp: float) -> float:
         """What every leaf's cross entropy is multiplied by."""
+        if self.settings.ce_weight is not None:
+            return self.settings.ce_weight
+        return 1.0 - self.kd_weight(leaves, ramp) if self.settings.convex else 1.0
 
     @abstractmethod
-    def kd_weight(self, leaves: int, ramp: float) -> float:
-        """What the distillation term is multiplied by, for the log."""
+    def distillation(self, block: TokenBlock) -> Tensor:
+        """How far the leaves are from their targets, without T²: K x N, or N, nats."""
 
-    @abstractmethod
+    def further_terms(self, block: TokenBlock, ramp: float) -> list[Term]:
+        """Terms beside the cross entropies and the distillation."""
+        return []
+
+    def figures(self, block: TokenBlock) -> dict[str, Tensor]:
+        """What the log shows beside what it shows of every objective: N values each."""
+        return {}
+
     def terms(self, block: TokenBlock, ramp: float) -> list[Term]:
-        """The terms beside the cross entropies; the term named ``kd`` is the distillation."""
+        """The terms beside the leaves' cross entropies; that named ``kd`` is the distillation."""
+        leaves = block.log_probs.size(0)
+        if leaves < self.least_members:
+            return []
+        kd = self.settings.temperature**2 * self.distillation(block)
+        weight = self.kd_weight(leaves, ramp)
+        return [Term("kd", weight, kd), *self.further_terms(block, ramp)]
 
     def sums(self, block: TokenBlock, ramp: float, total: Callable[[Tensor], Tensor]) -> LossSums:
         """The parts of the loss of a block, with a graph; ``total`` sums over its tokens."""
-        return sum_up(block, self.terms(block, ramp), self.kd_is_pairwise_kl, total)
+        terms = self.terms(block, ramp)
+        with torch.no_grad():
+            figures = self.figures(block) if terms else {}
+        return sum_up(block, terms, figures, self.kd_is_pairwise_kl, total)
 
     def block_sums_(self, block: LogitBlock) -> tuple[LossSums, Mapping[str, Tensor]]:
         """Sums over a block's tokens and the gradient of the loss, which :meth:`weigh` defines.
@@ -104,28 +90,38 @@ class Objective(ABC):
 
         Returns:
             The sums, without a graph, and the gradients of the heads wanted, by name; a head that
-            is not named has none. The logits' gradient replaces the logits.
+            is not named has none. The gradients of logits replace the logits.
         """
         logits = block.logits.detach()
         heads = {name: head.detach() for name, head in block.heads.items()}
-        inputs = [logits, *(heads[name] for name in block.wants_heads)]
+        others = {name: other.detach() for name, other in block.others.items()}
+        inputs = [logits, *(others[n] for n in block.wants_others)]
+        inputs += [heads[name] for name in block.wants_heads]
         with torch.set_grad_enabled(block.wants_gradient):
             for tensor in inputs:
                 tensor.requires_grad_(block.wants_gradient)
-            log_probs = torch.log_softmax(logits, dim=-1).transpose(0, 1)  # K x M x V
             sums = self.sums(
-                TokenBlock(log_probs, block.target, heads),
+                TokenBlock(
+                    torch.log_softmax(logits, dim=-1).transpose(0, 1),  # K x M x V
+                    block.target,
+                    heads,
+                    {name: torch.log_softmax(other, dim=-1) for name, other in others.items()},
+                    block.leaves,
+                    block.label_smoothing,
+                ),
                 block.ramp,
                 lambda values: values.sum(dim=-1),
             )
             loss = self.weigh(sums, block.ramp, block.label_smoothing)
         by_head: dict[str, Tensor] = {}
         if block.wants_gradient:
-            of_logits, *of_heads = torch.autograd.grad(
+            of_logits, *rest = torch.autograd.grad(
                 loss, inputs, allow_unused=True, materialize_grads=True
             )
-            by_head = dict(zip(block.wants_heads, of_heads, strict=True))
             block.logits.copy_(of_logits)
+            for name in block.wants_others:
+                block.others[name].copy_(rest.pop(0))
+            by_head = dict(zip(block.wants_heads, rest, strict=True))
         return sums.detach(), by_head
 
     def weigh(self, sums: LossSums, ramp: float, label_smoothing: float) -> Tensor:
@@ -142,6 +138,58 @@ class Objective(ABC):
             loss = loss + term.weight * term.values.sum(dim=0)
         return loss / leaves
 
-    @abstractmethod
     def formula(self) -> str:
         """The loss as a formula with this run's numbers."""
+        settings, T = self.settings, f"{self.settings.temperature:g}"
+        alpha = f"{settings.alpha:g}"
+        if settings.rampup_updates:
+            alpha += f"·w(t), w(t) over {settings.rampup_updates} updates"
+        return (
+            f"(1/K) Σ_k [{self.weight_of_ce()}CE_k + a {T}² {self.divergence()} at T = {T}]"
+            f"{self.remark()}, a = {alpha}"
+        )
+
+    def weight_of_ce(self) -> str:
+        """The cross entropy's weight as the formula has it; nothing stands for 1."""
+        if self.settings.ce_weight is not None:
+            return f"{self.settings.ce_weight:g} "
+        return "(1-a) " if self.settings.convex else ""
+
+    @abstractmethod
+    def divergence(self) -> str:
+        """What ``distillation`` computes for leaf k, for the formula."""
+
+    def remark(self) -> str:
+        """What follows the sum over leaves in the formula: more terms, and what targets are."""
+        return ""
+
+    @property
+    def detach(self) -> Detach:
+        """Which side of a divergence between leaves has no gradient."""
+        return self.settings.direction if self.settings.detach_targets else "none"
+
+
+class TargetObjective(Objective):
+    """Every leaf is pulled towards a target by KL(t ‖ p_k), or KL(p_k ‖ t) for ``seek``."""
+
+    target_is_constant: ClassVar[bool] = False
+
+    def towards(self, target: Tensor, log_probs: Tensor) -> Tensor:
+        """The divergence per token, from log probabilities that are tempered already.
+
+        Shapes: both ... x N x V, or what is broadcast to that; result: ... x N, nats.
+        """
+        if self.settings.direction == "cover":
+            return (target.exp() * (target - log_probs)).sum(dim=-1)
+        return (log_probs.exp() * (log_probs - target)).sum(dim=-1)
+
+    def stopped(self, target: Tensor) -> Tensor:
+        """The target, without a graph if ``--kd-detach-targets`` says so."""
+        return target.detach() if self.settings.detach_targets else target
+
+    def written(self, target: str, leaf: str = "p_k") -> str:
+        """The divergence as the formula shows it."""
+        if self.settings.detach_targets and not self.target_is_constant:
+            target = f"sg[{target}]"
+        first, second = (target, leaf) if self.settings.direction == "cover" else (leaf, target)
+        return f"KL({first} ‖ {second})"

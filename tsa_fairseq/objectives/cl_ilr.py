@@ -1,0 +1,36 @@
+"""CL-ILR: collaborative learning with rescaled gradients in what is shared."""
+
+from torch import Tensor
+
+from tsa_fairseq.divergence import tempered
+from tsa_fairseq.objectives.base import TargetObjective
+from tsa_fairseq.objectives.settings import Published
+from tsa_fairseq.outputs import TokenBlock
+
+
+class CLILR(TargetObjective):
+    """L = Σ_k [CE_k + α w(t) T² KL(q_k ‖ p_k^T)], q_k = softmax(mean_{j≠k} z_j / T), divided by K.
+
+    Source: Collaborative Learning for Deep Neural Networks (Song and Chai, NeurIPS 2018, arXiv
+    1805.11761), with T = 3 and the ramp as in OKDDip's comparison of methods; targets are not
+    detached there. Intermediate-level rescaling is ``--kd-trunk-gradient mean``, this objective's
+    default.
+    """
+
+    published = Published("cl-ilr", temperature=3.0, detach_targets=False, ramp_share=80 / 300)
+    trunk_gradient = "mean"
+
+    def distillation(self, block: TokenBlock) -> Tensor:
+        """KL from the softmax of the other leaves' mean logits: K x N."""
+        temperature, log_probs = self.settings.temperature, block.log_probs
+        others = (log_probs.sum(dim=0) - log_probs) / (log_probs.size(0) - 1)
+        target = (others / temperature).log_softmax(dim=-1)
+        return self.towards(self.stopped(target), tempered(log_probs, temperature))
+
+    def divergence(self) -> str:
+        """For the formula."""
+        return self.written("q_k")
+
+    def remark(self) -> str:
+        """For the formula."""
+        return ", q_k = softmax(mean_{j≠k} z_j / T)"

@@ -1,0 +1,59 @@
+"""KDCL: one target for all leaves, made of the best of them."""
+
+import torch
+from torch import Tensor
+
+from tsa_fairseq.divergence import smoothed_cross_entropy, tempered
+from tsa_fairseq.objectives.base import TargetObjective
+from tsa_fairseq.objectives.settings import Published
+from tsa_fairseq.outputs import TokenBlock
+
+
+class KDCLNaive(TargetObjective):
+    """L = Σ_k [CE_k + λ T² KL(sg[p_t^T] ‖ p_k^T)], here divided by K; t has the lowest −log p_t(y).
+
+    Source: Online Knowledge Distillation via Collaborative Learning (Guo et al., CVPR 2020), λ = 1,
+    T = 2. The best leaf is looked for at every token.
+    """
+
+    published = Published("kdcl-naive", temperature=2.0)
+
+    def distillation(self, block: TokenBlock) -> Tensor:
+        """KL from the leaf that is best at this token: K x N; 0 for that leaf."""
+        best = smoothed_cross_entropy(block.log_probs, block.target).nll.argmin(dim=0)  # N
+        log_probs = tempered(block.log_probs, self.settings.temperature)
+        target = log_probs[best, torch.arange(best.size(0), device=best.device)]  # N x V
+        return self.towards(self.stopped(target), log_probs)
+
+    def divergence(self) -> str:
+        """For the formula."""
+        return self.written("p_t")
+
+    def remark(self) -> str:
+        """For the formula."""
+        return ", t = argmin_j CE_j"
+
+
+class KDCLMinLogit(TargetObjective):
+    """L = Σ_k [CE_k + λ T² KL(sg[t] ‖ p_k^T)], t = softmax(min_j (z_j − z_j^y) / T), divided by K.
+
+    Source: as :class:`KDCLNaive`. At T = 1 the target's cross entropy is that of no leaf or lower.
+    """
+
+    published = Published("kdcl-minlogit", temperature=2.0)
+
+    def distillation(self, block: TokenBlock) -> Tensor:
+        """KL from the softmax of the smallest logits, counted from the reference's: K x N."""
+        index = block.target.expand(block.log_probs.shape[:-1]).unsqueeze(-1)
+        from_gold = block.log_probs - block.log_probs.gather(-1, index)
+        target = (from_gold.amin(dim=0) / self.settings.temperature).log_softmax(dim=-1)
+        log_probs = tempered(block.log_probs, self.settings.temperature)
+        return self.towards(self.stopped(target), log_probs)
+
+    def divergence(self) -> str:
+        """For the formula."""
+        return self.written("t")
+
+    def remark(self) -> str:
+        """For the formula."""
+        return ", t = softmax(min_j (z_j - z_j^y) / T)"

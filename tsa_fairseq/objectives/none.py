@@ -1,0 +1,19 @@
+"""No distillation: the control, which tells what the tree does by itself."""
+
+from tsa_fairseq.objectives.pairwise import PairwiseObjective
+from tsa_fairseq.objectives.settings import Published
+
+
+class Independent(PairwiseObjective):
+    """L = Σ_k CE_k, here divided by K. The log shows how far apart leaves stay by themselves."""
+
+    published = Published("none", alpha=0.0)
+    least_members = 1
+
+    def kd_weight(self, leaves: int, ramp: float) -> float:
+        """0, whatever the flags say."""
+        return 0.0
+
+    def formula(self) -> str:
+        """The loss as a formula with this run's numbers."""
+        return f"(1/K) Σ_k {self.weight_of_ce()}CE_k"

@@ -1,0 +1,87 @@
+"""OKDDip: peers attend to each other, and a leader learns from all of them."""
+
+import math
+
+import torch
+from torch import Tensor
+
+from tsa_fairseq.divergence import tempered
+from tsa_fairseq.objectives.base import TargetObjective
+from tsa_fairseq.objectives.settings import Published
+from tsa_fairseq.outputs import TokenBlock
+
+
+class OKDDip(TargetObjective):
+    """L = Σ_k CE_k + w(t) T² [Σ_{peers a} KL(t_a ‖ p_a^T) + KL(t̄ ‖ p_leader^T)], divided by K.
+
+    t_a = softmax(Σ_b α_ab z_b / T), α_a = softmax_b((W_q h_a) · (W_k h_b)) over the peers b, itself
+    included, and t̄ = softmax(mean_b z_b / T). Leaf 0 is the leader, the others are peers.
+
+    Source: Online Knowledge Distillation with Diverse Peers (Chen, Mei, Wang, Feng, Chen, AAAI
+    2020, arXiv 1912.00350); T = 3. The authors' code mixes logits, the paper probabilities:
+    ``--kd-aggregation``. Differs from their code in that the peers' logits and features are
+    detached in targets, whereas α is not: it learns through t_a only. ``--kd-detach-targets no``
+    detaches nothing, as there. A peer that attends to itself alone has nothing to learn:
+    ``--kd-mask-self`` forbids it.
+    """
+
+    published = Published("okddip", temperature=3.0, ramp_share=80 / 300)
+    least_leaves = 3
+    head = "peer_attention"
+
+    def distillation(self, block: TokenBlock) -> Tensor:
+        """KL from each peer's own target, and for the leader from the peers' mean: K x N."""
+        temperature, log_probs = self.settings.temperature, block.log_probs
+        peers = [m for m, leaf in enumerate(block.leaves) if leaf != 0]
+        mixed = self.stopped(log_probs[peers])  # P x N x V
+        probabilities = self.settings.aggregation == "probabilities"
+        if probabilities:
+            mixed = tempered(mixed, temperature).exp()
+        targets = torch.einsum("nab,bnv->anv", self._attention(block, len(peers)), mixed)
+        of_leader = mixed.mean(dim=0)
+        target = torch.stack(
+            [of_leader if leaf == 0 else targets[peers.index(m)]
+             for m, leaf in enumerate(block.leaves)]
+        )  # K x N x V  # fmt: skip
+        if probabilities:
+            target = target.log()
+        else:
+            target = (target / temperature).log_softmax(dim=-1)
+        return self.towards(target, tempered(log_probs, temperature))
+
+    def _attention(self, block: TokenBlock, peers: int) -> Tensor:
+        """α: N x P x P."""
+        scores = block.heads["peer_attention"].to(block.log_probs.dtype)
+        if self.settings.mask_self:
+            itself = torch.eye(peers, dtype=torch.bool, device=scores.device)
+            scores = scores.masked_fill(itself, -math.inf)
+        return scores.softmax(dim=-1)
+
+    def figures(self, block: TokenBlock) -> dict[str, Tensor]:
+        """The authors' measure: mean distance ‖p_a − p_b‖₂ between two peers."""
+        probs = torch.stack(
+            [p for p, leaf in zip(block.log_probs, block.leaves, strict=True) if leaf != 0]
+        ).exp()
+        pairs = torch.combinations(torch.arange(probs.size(0)))
+        distances = [(probs[a] - probs[b]).norm(dim=-1) for a, b in pairs.tolist()]
+        return {"diversity": torch.stack(distances).mean(dim=0)}
+
+    def written(self, target: str, leaf: str = "p_k") -> str:
+        """The target's gradient reaches the attention even where peers are detached."""
+        first, second = (target, leaf) if self.settings.direction == "cover" else (leaf, target)
+        return f"KL({first} ‖ {second})"
+
+    def divergence(self) -> str:
+        """For the formula."""
+        return self.written("t_k")
+
+    def remark(self) -> str:
+        """For the formula."""
+        peer = "sg[z_b]" if self.settings.detach_targets else "z_b"
+        over = "b≠k" if self.settings.mask_self else "b"
+        weighted, mean = f"Σ_{{{over}}} α_kb", "mean_b"
+        if self.settings.aggregation == "logits":
+            target, leader = f"softmax({weighted} {peer} / T)", f"softmax({mean} {peer} / T)"
+        else:
+            target, leader = f"{weighted} softmax({peer} / T)", f"{mean} softmax({peer} / T)"
+        return f", t_k = {target}, t_0 = {leader}, peers b ≥ 1"

@@ -1,0 +1,42 @@
+"""Objectives in which every leaf learns from every other leaf: TSA, DML, R-Drop, and none at all."""
+
+from collections.abc import Mapping
+
+from torch import Tensor
+
+from tsa_fairseq.closed_form import peer_cross_entropy_
+from tsa_fairseq.divergence import peer_divergence, tempered
+from tsa_fairseq.objectives.base import Objective
+from tsa_fairseq.outputs import LogitBlock, LossSums, TokenBlock
+
+
+class PairwiseObjective(Objective):
+    """Cross entropy, and the mean divergence of every leaf from its peers; gradients by hand."""
+
+    @property
+    def kd_is_pairwise_kl(self) -> bool:
+        """True at T = 1: over all ordered pairs it does not matter which side comes first."""
+        return self.settings.temperature == 1.0
+
+    def distillation(self, block: TokenBlock) -> Tensor:
+        """mean_{j≠k} KL(p_k^T ‖ p_j^T), or with targets to cover KL(p_j^T ‖ p_k^T): K x N."""
+        return peer_divergence(tempered(block.log_probs, self.settings.temperature), self.detach)
+
+    def block_sums_(self, block: LogitBlock) -> tuple[LossSums, Mapping[str, Tensor]]:
+        """The same sums, and the gradient of the loss in closed form."""
+        leaves = block.logits.size(1)
+        sums = peer_cross_entropy_(
+            block,
+            self.cross_entropy_weight(leaves, block.ramp),
+            self.kd_weight(leaves, block.ramp),
+            self.settings.temperature,
+            self.detach,
+        )
+        for name in block.wants_others:  # nothing is made of them
+            block.others[name].zero_()
+        return sums, {}
+
+    def divergence(self) -> str:
+        """For the formula."""
+        kl = {"none": "KL(p_k ‖ p_j)", "seek": "KL(p_k ‖ sg[p_j])", "cover": "KL(sg[p_j] ‖ p_k)"}
+        return f"mean_{{j≠k}} {kl[self.detach]}"

@@ -1,0 +1,72 @@
+"""SOKD: a bridge between a frozen teacher and the leaves learns from both and teaches the leaves."""
+
+from torch import Tensor
+
+from tsa_fairseq.divergence import smoothed_cross_entropy, tempered
+from tsa_fairseq.objectives.base import TargetObjective
+from tsa_fairseq.objectives.settings import Published
+from tsa_fairseq.outputs import Term, TokenBlock
+
+
+class SOKD(TargetObjective):
+    """L = L_bridge + (1/K) Σ_k L_k, with teacher, bridge A and student leaves k.
+
+    L_bridge = CE(A) + α T² [KL(p_teacher ‖ p_A) + (1/K) Σ_k KL(sg[p_k] ‖ p_A)]
+    L_k      = CE_k + α T² KL(sg[p_A] ‖ p_k)
+
+    Source: Semi-Online Knowledge Distillation (Liu, Liu, Huang, arXiv 2111.11747); T = 4, all
+    weights 1, no ramp. The student there is one network, here every leaf is one and the bridge
+    learns from their mean divergence. The bridge (:class:`tsa_fairseq.heads.Bridge`) starts from
+    the teacher's top layers, and the teacher is in evaluation mode: neither is so in their code.
+    """
+
+    published = Published("sokd", temperature=4.0)
+    least_members = 1
+    needs_teacher = True
+    head = "bridge"
+
+    def distillation(self, block: TokenBlock) -> Tensor:
+        """The leaves' KL from the bridge: K x N."""
+        temperature = self.settings.temperature
+        target = self.stopped(tempered(block.others["bridge"], temperature))
+        return self.towards(target, tempered(block.log_probs, temperature))
+
+    def further_terms(self, block: TokenBlock, ramp: float) -> list[Term]:
+        """The bridge's own: cross entropy, and KL from the teacher and from the leaves.
+
+        They are weighted by K because :meth:`weigh` divides by it.
+        """
+        leaves, vocabulary = block.log_probs.size(0), block.log_probs.size(-1)
+        temperature = self.settings.temperature
+        bridge, teacher = block.others["bridge"], block.others["teacher"]
+        ce = smoothed_cross_entropy(bridge, block.target)
+        at_t = tempered(bridge, temperature)
+        of_leaves = self.stopped(tempered(block.log_probs, temperature))
+        from_teacher = self.towards(tempered(teacher, temperature), at_t)
+        from_leaves = self.towards(of_leaves, at_t).mean(dim=0)
+        ce_weight = leaves * self.cross_entropy_weight(leaves, ramp)
+        kd_weight = leaves * self.kd_weight(leaves, ramp)
+        return [
+            Term("bridge_ce", ce_weight, ce.combine(block.label_smoothing, vocabulary)),
+            Term("bridge_from_teacher", kd_weight, temperature**2 * from_teacher),
+            Term("bridge_from_leaves", kd_weight, temperature**2 * from_leaves),
+        ]
+
+    def figures(self, block: TokenBlock) -> dict[str, Tensor]:
+        """−log p of the reference, by teacher and bridge."""
+        return {
+            f"nll_{name}": smoothed_cross_entropy(block.others[name], block.target).nll
+            for name in ("teacher", "bridge")
+        }
+
+    def divergence(self) -> str:
+        """For the formula."""
+        return self.written("p_A")
+
+    def remark(self) -> str:
+        """For the formula."""
+        cover = self.settings.direction == "cover"
+        teacher = "KL(p_teacher ‖ p_A)" if cover else "KL(p_A ‖ p_teacher)"
+        T = f"{self.settings.temperature:g}"
+        leaves = self.written("p_k", "p_A")
+        return f" + {self.weight_of_ce()}CE_A + a {T}² [{teacher} + mean_k {leaves}], A the bridge"

@@ -1,0 +1,197 @@
+"""``--kd-teacher``: a frozen stock checkpoint that predicts beside the leaves.
+
+It is no part of the model, so that it never enters a checkpoint, an optimizer or the buckets of
+DistributedDataParallel.
+"""
+
+import copy
+import hashlib
+import logging
+import os
+from argparse import Namespace
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from fairseq.data import Dictionary
+from fairseq.models import ARCH_CONFIG_REGISTRY, ARCH_MODEL_REGISTRY
+from fairseq.models.transformer import TransformerModel, base_architecture
+from torch import Tensor
+
+from tsa_fairseq.checkpoint import model_arguments, read_checkpoint
+from tsa_fairseq.errors import UsageError
+from tsa_fairseq.outputs import Prediction
+
+logger = logging.getLogger(__name__)
+
+FLAG = "--kd-teacher"
+
+
+@dataclass(frozen=True)
+class TeacherOutput:
+    """What a teacher computed for one batch, without a graph.
+
+    Args:
+        prediction: features, B x T x D', and output matrix, V x D'.
+        state: what goes into the layers that the bridge replaces, T x B x D'.
+        encoder_out: S x B x D'.
+        encoder_padding_mask, padding_mask: B x S, B x T, True at pads; None: no pads.
+    """
+
+    prediction: Prediction
+    state: Tensor
+    encoder_out: Tensor
+    encoder_padding_mask: Tensor | None
+    padding_mask: Tensor | None
+
+
+class Teacher:
+    """A checkpoint of fairseq's ``transformer``, in evaluation mode and without gradients.
+
+    Args:
+        path: the file.
+        task: has the dictionaries that it must have been trained with.
+
+    Raises:
+        UsageError: the file cannot be read, is of another architecture or other dictionaries.
+    """
+
+    def __init__(self, path: str, task: Any) -> None:
+        state = read_checkpoint(path, FLAG)
+        args = copy.deepcopy(model_arguments(state))
+        arch = getattr(args, "arch", None) or getattr(args, "_name", None)
+        if ARCH_MODEL_REGISTRY.get(arch) is not TransformerModel:
+            raise UsageError(
+                f"{FLAG}: '{path}' is a model of --arch {arch}; expected fairseq's transformer, "
+                "any size"
+            )
+        if getattr(args, "adaptive_softmax_cutoff", None):
+            raise UsageError(
+                f"{FLAG}: '{path}' has an adaptive softmax; expected predictions over the whole "
+                "vocabulary"
+            )
+        _check_dictionaries(path, state, task)
+        # the parameters are in the file: nothing else is read
+        args.encoder_embed_path = args.decoder_embed_path = None
+        ARCH_CONFIG_REGISTRY[arch](args)
+        with torch.random.fork_rng(devices=[]):  # what is drawn here is overwritten
+            model = TransformerModel.build_model(args, task)
+        try:
+            model.load_state_dict(state["model"], strict=True)
+        except RuntimeError as error:
+            reason = str(error).strip().splitlines()[-1].strip()
+            raise UsageError(f"{FLAG}: '{path}' does not fit its own arguments: {reason}") from None
+        self.model = model.eval().requires_grad_(False)
+        self.layout = _layout(args)
+        logger.info("%s: %s, %s", FLAG, path, arch)
+
+    @property
+    def output_matrix(self) -> Tensor:
+        """V x D'."""
+        return self.model.decoder.output_projection.weight
+
+    @property
+    def num_layers(self) -> int:
+        """Layers of its decoder."""
+        return len(self.model.decoder.layers)
+
+    @torch.no_grad()
+    def __call__(self, net_input: dict[str, Tensor], like: Tensor, below: int) -> TeacherOutput:
+        """What it computes for one batch.
+
+        Args:
+            net_input: of fairseq's sample.
+            like: a parameter of the student, whose device and type the teacher takes.
+            below: how many layers down from the top its state is returned.
+        """
+        if self.output_matrix.device != like.device or self.output_matrix.dtype != like.dtype:
+            self.model.to(like)
+        encoded = self.model.encoder(net_input["src_tokens"], net_input["src_lengths"])
+        target = net_input["prev_output_tokens"]
+        decoder = self.model.decoder
+        features, extra = decoder.extract_features(target, encoder_out=encoded)
+        padding = target.eq(decoder.padding_idx)
+        encoder_padding = encoded["encoder_padding_mask"]
+        return TeacherOutput(
+            Prediction(features, self.output_matrix),
+            extra["inner_states"][self.num_layers - below],
+            encoded["encoder_out"][0],
+            encoder_padding[0] if encoder_padding else None,
+            padding if decoder.cross_self_attention or padding.any() else None,
+        )
+
+
+def checksum(path: str) -> str:
+    """SHA-256 of a file.
+
+    Raises:
+        UsageError: it cannot be read.
+    """
+    try:
+        with open(path, "rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise UsageError(f"{FLAG}: '{path}' cannot be read: {error.strerror}") from None
+
+
+def _layout(args: Namespace) -> dict[str, Any]:
+    """The arguments that make its layers, for who builds some of them without the file."""
+    defaults = Namespace()
+    base_architecture(defaults)
+    found = {name: getattr(args, name, value) for name, value in vars(defaults).items()}
+    return {n: v for n, v in found.items() if isinstance(v, (bool, int, float, str))}
+
+
+def _check_dictionaries(path: str, state: dict[str, Any], task: Any) -> None:
+    """By size, and word for word where the teacher's dictionaries can be found."""
+    for side, dictionary, weight in (
+        ("source", task.source_dictionary, "encoder.embed_tokens.weight"),
+        ("target", task.target_dictionary, "decoder.output_projection.weight"),
+    ):
+        matrix = state["model"].get(weight, state["model"].get("decoder.embed_tokens.weight"))
+        words = 0 if matrix is None else matrix.size(0)
+        theirs = _stored_dictionary(path, state, side)
+        if theirs is not None and theirs != dictionary:
+            _refuse_dictionary(path, side, theirs, dictionary)
+        if words != len(dictionary):
+            raise UsageError(
+                f"{FLAG}: '{path}' was trained with a {side} dictionary of {words:,} words, "
+                f"this data has one of {len(dictionary):,}; expected the same"
+            )
+
+
+def _refuse_dictionary(path: str, side: str, theirs: Dictionary, ours: Dictionary) -> None:
+    special = ours.nspecial
+    common = set(theirs.symbols[special:]) & set(ours.symbols[special:])
+    if not common:
+        raise UsageError(
+            f"{FLAG}: '{path}' has no word of its {side} dictionary in common with this data; "
+            "expected the same dictionary"
+        )
+    place = next(
+        (i for i, (a, b) in enumerate(zip(theirs.symbols, ours.symbols, strict=False)) if a != b),
+        min(len(theirs), len(ours)),
+    )
+    a, b = (f"'{d[place]}'" if place < len(d) else "nothing" for d in (theirs, ours))
+    raise UsageError(
+        f"{FLAG}: '{path}' was trained with another {side} dictionary: word {place} is {a} there "
+        f"and {b} here; expected the same dictionary"
+    )
+
+
+def _stored_dictionary(path: str, state: dict[str, Any], side: str) -> Dictionary | None:
+    """fairseq's checkpoints name the data they were trained on, and hold no dictionary."""
+    task = (state.get("cfg") or {}).get("task") or state.get("args")
+    language = getattr(task, f"{side}_lang", None)
+    if language is None:
+        return None
+    folders = [os.path.dirname(path), *str(getattr(task, "data", None) or "").split(os.pathsep)[:1]]
+    for folder in folders:
+        file = os.path.join(folder, f"dict.{language}.txt")
+        if folder and os.path.isfile(file):
+            return Dictionary.load(file)
+    logger.warning(
+        "%s: no dict.%s.txt beside %s or where it was trained: only the number of words is compared",
+        *(FLAG, language, path),
+    )
+    return None
