@@ -1,8 +1,12 @@
-"""Scores the demo's two models and shows them side by side.
+"""Scores the demo's models and shows them side by side.
 
 python report.py versions           the packages that results depend on, as NAME=VERSION lines
-python report.py table --run DIR    the table, also written to DIR/report.txt; status 1 if the
-                                    tree's leaf has learned less than it should
+python report.py table --run DIR [--objective NAME]
+                                    the plain model and a tree, also written to DIR/report.txt, or
+                                    report-NAME.txt; status 1 if the tree's leaf has learned less
+                                    than it should
+python report.py compare --run DIR [DIR ...]
+                                    all trees of several runs, a Markdown table; see compare.sh
 """
 
 from __future__ import annotations
@@ -18,8 +22,8 @@ from typing import Any
 
 from sacrebleu.metrics.bleu import BLEU
 
-MODELS = ("plain", "tree")
 PACKAGES = ("tsa_fairseq", "fairseq", "torch", "sentencepiece", "sacrebleu", "babel", "num2words")
+DEFAULT_OBJECTIVE = "tsa"
 # The demo's promise. A plain model of this size and training is well above it.
 LEAST_BLEU = 60.0
 # With --quick there is no promise but that the leaf learned to translate: it has to score this many
@@ -104,15 +108,24 @@ def count_parameters(state: dict[str, Any], names: set[str] | None = None) -> in
     return sum(sizes.values())
 
 
-def read_results(run: Path) -> list[Result]:
-    """Both models' results; the leaf that translates has the plain model's parameter names."""
+def suffix(objective: str) -> str:
+    """What the names of a tree's files end in; nothing for the demo's own objective."""
+    return "" if objective == DEFAULT_OBJECTIVE else f"-{objective}"
+
+
+def read_results(run: Path, objectives: Sequence[str]) -> list[Result]:
+    """The plain model's result and those of trees, of which the leaf that translates is meant.
+
+    That leaf has the plain model's parameter names.
+    """
     from tsa_fairseq.checkpoint import read_checkpoint
 
     references = read_lines(run / "data" / "test.de")
     plain = read_checkpoint(str(run / "plain" / "checkpoint_best.pt"), "--run")["model"]
     results = []
-    for name in MODELS:
-        folder = run / name
+    names = {objective: f"tree{suffix(objective)}" for objective in objectives}
+    for name, place in {"plain": "plain", **names}.items():
+        folder = run / place
         translations = read_translations(folder / "generate.txt", len(references))
         bleu, signature = corpus_bleu(translations, references)
         best = folder / "checkpoint_best.pt"
@@ -120,7 +133,7 @@ def read_results(run: Path) -> list[Result]:
         last = read_checkpoint(str(folder / "checkpoint_last.pt"), "--run")
         results.append(
             Result(
-                name=name,
+                name="tree" if name == DEFAULT_OBJECTIVE else name,
                 bleu=bleu,
                 signature=signature,
                 exact=exact_share(translations, references),
@@ -149,14 +162,15 @@ def duration(seconds: float) -> str:
 def table(results: Sequence[Result]) -> list[str]:
     """The models side by side."""
     rows = [
-        ("", [result.name + (", leaf 0" if result.name == "tree" else "") for result in results]),
+        ("", [result.name + (", leaf 0" if result.name != "plain" else "") for result in results]),
         ("BLEU", [f"{result.bleu:.1f}" for result in results]),
         ("translated exactly", [f"{result.exact:.1%}" for result in results]),
         ("parameters, training", [f"{result.parameters:,}" for result in results]),
         ("parameters, inference", [f"{result.inference_parameters:,}" for result in results]),
         ("training time", [duration(result.seconds) for result in results]),
     ]
-    return [f"{name:<22}" + "".join(f"{cell:>16}" for cell in cells) for name, cells in rows]
+    width = max(16, *(len(cell) + 2 for _, cells in rows for cell in cells))
+    return [f"{name:<22}" + "".join(f"{cell:>{width}}" for cell in cells) for name, cells in rows]
 
 
 def pick_examples(results: Sequence[Result], number: int = 3) -> list[int]:
@@ -177,7 +191,8 @@ def examples(results: Sequence[Result], sources: Sequence[str], references: Sequ
     for index in pick_examples(results):
         lines = [("source", sources[index]), ("reference", references[index])]
         lines += [(result.name, result.translations[index]) for result in results]
-        blocks.append("\n".join(f"{name:<10} {text}" for name, text in lines))
+        width = max(10, *(len(name) for name, _ in lines))
+        blocks.append("\n".join(f"{name:<{width}} {text}" for name, text in lines))
     return "\n\n".join(blocks)
 
 
@@ -191,10 +206,10 @@ def required_bleu(quick: bool, unchanged: float, shuffled: float) -> float:
     return LEAST_RATIO * max(unchanged, shuffled) if quick else LEAST_BLEU
 
 
-def report(run: Path, settings: dict[str, str]) -> tuple[str, str | None]:
+def report(run: Path, settings: dict[str, str], objective: str) -> tuple[str, str | None]:
     """The whole report of a finished run, and what is wrong with its result, if anything."""
     sources, references = (read_lines(run / "data" / f"test.{side}") for side in ("en", "de"))
-    results = read_results(run)
+    results = read_results(run, [objective])
     leaf = results[-1]
     shuffled = shuffled_bleu(leaf.translations, references)
     unchanged = corpus_bleu(sources, references)[0]
@@ -218,13 +233,50 @@ def report(run: Path, settings: dict[str, str]) -> tuple[str, str | None]:
     return text, complaint
 
 
-def show_report(run: Path) -> int:
+def read_settings(run: Path) -> dict[str, str]:
+    """What the run remembers of its command and of the versions."""
+    return dict(line.split("=", 1) for line in read_lines(run / "run.txt"))
+
+
+def comparison(runs: Sequence[Path]) -> list[str]:
+    """A Markdown table: one row a method, BLEU of every run, and training time beside the plain one.
+
+    Raises:
+        DemoError: the runs differ in more than their seed.
+    """
+    settings = [read_settings(run) for run in runs]
+    for run, other in zip(runs, settings, strict=True):
+        different = {n for n, v in other.items() if v != settings[0].get(n)} - {"seed"}
+        if different:
+            raise DemoError(f"--run: '{run}' differs from the first in {', '.join(sorted(different))}")
+    names = [d.name for d in runs[0].iterdir() if (d / "trained").exists() and d.name != "plain"]
+    objectives = [n.removeprefix("tree").removeprefix("-") or DEFAULT_OBJECTIVE for n in names]
+    found = [read_results(run, sorted(objectives)) for run in runs]
+    seeds = ", ".join(f"seed {other['seed']}" for other in settings)
+    lines = [f"| method | BLEU ({seeds}) | mean | exact | training time |", "|---|---|---|---|---|"]
+    rows = []
+    for results in zip(*found, strict=True):
+        bleu, exact, time = (
+            [getattr(r, what) for r in results] for what in ("bleu", "exact", "seconds")
+        )
+        ratios = [t / run[0].seconds for t, run in zip(time, found, strict=True)]
+        name = DEFAULT_OBJECTIVE if results[0].name == "tree" else results[0].name
+        cells = [name if name == "plain" else f"`{name}`", ", ".join(f"{b:.1f}" for b in bleu)]
+        cells += [f"{sum(bleu) / len(bleu):.1f}", f"{sum(exact) / len(exact):.1%}"]
+        rows.append([*cells, ", ".join(f"{ratio:.1f}" for ratio in ratios) + " x plain"])
+    lines += [f"| {' | '.join(row)} |" for row in rows]
+    lines += ["", f"sacreBLEU {found[0][0].signature}, {len(found[0][0].translations)} sentences; "
+              + " ".join(f"{n}={v}" for n, v in settings[0].items() if n != "seed")]  # fmt: skip
+    return lines
+
+
+def show_report(run: Path, objective: str) -> int:
     """Prints and writes the report; the exit status."""
-    settings = dict(line.split("=", 1) for line in read_lines(run / "run.txt"))
-    text, complaint = report(run, settings)
-    partial = run / "report.txt.partial"
+    text, complaint = report(run, read_settings(run), objective)
+    target = run / f"report{suffix(objective)}.txt"
+    partial = target.with_suffix(".partial")
     partial.write_text(text + "\n", encoding="utf-8")
-    os.replace(partial, run / "report.txt")
+    os.replace(partial, target)
     print(text)
     if complaint is not None:
         raise DemoError(complaint)
@@ -236,11 +288,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("versions")
-    commands.add_parser("table").add_argument("--run", type=Path, required=True)
+    table_parser = commands.add_parser("table")
+    table_parser.add_argument("--run", type=Path, required=True)
+    table_parser.add_argument("--objective", default=DEFAULT_OBJECTIVE)
+    commands.add_parser("compare").add_argument("--run", type=Path, nargs="+", required=True)
     options = parser.parse_args(arguments)
     try:
         if options.command == "table":
-            return show_report(options.run)
+            return show_report(options.run, options.objective)
+        if options.command == "compare":
+            print("\n".join(comparison(options.run)))
+            return 0
         print("\n".join(f"{name}={version}" for name, version in versions().items()))
         return 0
     except (DemoError, OSError) as error:

@@ -8,8 +8,12 @@ source "$ROOT/examples/lib.sh"
 
 usage() {
     cat <<'END'
-usage: run.sh [--quick] [--out DIR] [--seed N] [--updates N]
+usage: run.sh [--objective NAME] [--quick] [--out DIR] [--seed N] [--updates N]
 
+  --objective NAME
+               how the tree's leaves learn from each other (default: tsa): dml, ensemble, okddip,
+               one, cl-ilr, kdcl-naive, kdcl-minlogit, rdrop, none, or kd or sokd, which take the
+               plain model for a teacher. With the same --out the plain model is trained once
   --quick      a small corpus, small models and few updates: shows in two minutes that all works
   --out DIR    where everything goes (default: runs/demo in the clone, runs/demo-quick with --quick)
   --seed N     of the data and of the training (default: 1)
@@ -20,13 +24,15 @@ after that. An interrupted run goes on where it stopped when the same command is
 END
 }
 
+OBJECTIVES=(tsa dml ensemble okddip one cl-ilr kdcl-naive kdcl-minlogit kd sokd rdrop none)
+
 # ---- before anything is written -------------------------------------------------------------------
 
 parse_flags() {
-    QUICK=no OUT='' SEED=1 UPDATES=''
+    QUICK=no OUT='' SEED=1 UPDATES='' OBJECTIVE=tsa
     while [ $# -gt 0 ]; do
         case "$1" in
-            --out | --seed | --updates)
+            --out | --seed | --updates | --objective)
                 flag_value "$1" "$@"
                 [ -n "$2" ] || die "$1: needs a value"
                 ;;
@@ -36,11 +42,13 @@ parse_flags() {
             --out) OUT=$2 ;;
             --seed) SEED=$2 ;;
             --updates) UPDATES=$2 ;;
+            --objective) OBJECTIVE=$2 ;;
             -h | --help) usage && exit ;;
-            *) die "unknown argument '$1'; expected --quick, --out, --seed or --updates (see run.sh --help)" ;;
+            *) die "unknown argument '$1'; expected --objective, --quick, --out, --seed or --updates (see run.sh --help)" ;;
         esac
         shift 2
     done
+    one_of --objective "$OBJECTIVE" "${OBJECTIVES[@]}"
     whole_number --seed "$SEED" 0
     [ -z "$UPDATES" ] || whole_number --updates "$UPDATES" 1
 }
@@ -53,14 +61,14 @@ choose_sizes() {
         MODEL=(--encoder-layers 2 --encoder-embed-dim 64 --encoder-ffn-embed-dim 128
             --encoder-attention-heads 4 --decoder-layers 2 --decoder-embed-dim 64
             --decoder-ffn-embed-dim 128 --decoder-attention-heads 4)
-        SHAPE=1,4 RATE=(--lr 0.01 --warmup-updates 60) SAVE_EVERY=50
+        SHAPE=1,4 LAYERS=2 RATE=(--lr 0.01 --warmup-updates 60) SAVE_EVERY=50
     else
         : "${OUT:=$ROOT/runs/demo}" "${UPDATES:=600}"
         CORPUS=(--train 20000 --valid 500 --test 1000) PIECES=2000
         MODEL=(--encoder-layers 3 --encoder-embed-dim 128 --encoder-ffn-embed-dim 256
             --encoder-attention-heads 4 --decoder-layers 3 --decoder-embed-dim 128
             --decoder-ffn-embed-dim 256 --decoder-attention-heads 4)
-        SHAPE=1,2,4 RATE=(--lr 0.005 --warmup-updates 150) SAVE_EVERY=100
+        SHAPE=1,2,4 LAYERS=3 RATE=(--lr 0.005 --warmup-updates 150) SAVE_EVERY=100
     fi
     # The same for both models.
     TRAINING=(--encoder-normalize-before --decoder-normalize-before --share-all-embeddings --dropout 0.1 --label-smoothing 0.1
@@ -70,8 +78,15 @@ choose_sizes() {
     # The leaves are left to themselves at first: with the full weight from the start they learn more
     # slowly, which so short a training does not make up for.
     PLAIN=(--arch transformer --criterion label_smoothed_cross_entropy)
-    TREE=(--arch tsa_transformer --tree $SHAPE
-        --criterion tsa_online_kd --kd-objective tsa --kd-alpha 0.5 --kd-rampup-updates "$UPDATES")
+    TREE=(--arch tsa_transformer --criterion tsa_online_kd --kd-rampup-updates "$UPDATES")
+    case "$OBJECTIVE" in
+        # R-Drop's peers are the plain model in two views.
+        rdrop) METHOD=(--tree "$LAYERS" --kd-objective rdrop) ;;
+        kd | sokd) METHOD=(--tree "$SHAPE" --kd-objective "$OBJECTIVE" --kd-teacher) ;;
+        *) METHOD=(--tree "$SHAPE" --kd-objective "$OBJECTIVE") ;;
+    esac
+    SUFFIX=-$OBJECTIVE
+    [ "$OBJECTIVE" != tsa ] || SUFFIX=''
 }
 
 # The folder may be new, empty, or one of this script.
@@ -113,7 +128,7 @@ settings() {
     printf '%s\n' "quick=$QUICK" "seed=$SEED" "updates=$UPDATES"
     printf 'recipe=%s\n' "$({
         cat "$HERE"/{words,phrases,sentences,make_data,segment}.py
-        echo "${CORPUS[*]} $PIECES ${MODEL[*]} ${TRAINING[*]} ${PLAIN[*]} ${TREE[*]} $SAVE_EVERY"
+        echo "${CORPUS[*]} $PIECES ${MODEL[*]} ${TRAINING[*]} ${PLAIN[*]} ${TREE[*]} $SHAPE $SAVE_EVERY"
     } | cksum | tr ' ' '-')"
     python3 "$HERE/report.py" versions
 }
@@ -240,11 +255,12 @@ main() {
     folder pieces "learning $PIECES pieces (sentencepiece)" segment
     folder bin "fairseq-preprocess" preprocess
     train plain "${PLAIN[@]}"
-    train tree "${TREE[@]}"
+    case "$OBJECTIVE" in kd | sokd) METHOD+=("$OUT/plain/checkpoint_best.pt") ;; esac
+    train "tree$SUFFIX" "${TREE[@]}" "${METHOD[@]}"
     translate plain
-    translate tree
-    say "results, also in $OUT/report.txt"
-    python3 "$HERE/report.py" table --run "$OUT"
+    translate "tree$SUFFIX"
+    say "results, also in $OUT/report$SUFFIX.txt"
+    python3 "$HERE/report.py" table --run "$OUT" --objective "$OBJECTIVE"
 }
 
 main "$@"
