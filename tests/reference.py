@@ -173,7 +173,10 @@ def kd(case, weight, T, epsilon):
 
 
 def sokd(case, weight, T, epsilon):
-    """Σ_k [CE_k + w T² KL(sg p_A ‖ p_k)] + K {CE_A + w T² [KL(p_T ‖ p_A) + mean KL(sg p_k ‖ p_A)]}."""
+    """Σ_k [CE_k + w T² KL(sg p_A ‖ p_k)] + K · CE_A
+
+    + K · w T² [KL(p_T ‖ p_A) + mean_k KL(sg p_k ‖ p_A)].
+    """
     K = len(case.logits)
     bridge, fixed_bridge = softmax(case.bridge, T), softmax(case.fixed_bridge, T)
     total = case.cross_entropies(epsilon)

@@ -10,7 +10,6 @@ from helpers import GivenTerms, exactly, make_batch
 
 from tsa_fairseq.criterion import TSAOnlineKDCriterion, metrics
 from tsa_fairseq.errors import UsageError
-from tsa_fairseq.objectives import KDSettings, Objective
 from tsa_fairseq.outputs import Term
 
 TREE = "1[1[1,1],2]"

@@ -1,17 +1,13 @@
 """Every objective through the fused loss and the dense one, against the plain loops."""
 
-import dataclasses
-
 import pytest
 import reference
 import torch
-from helpers import exactly
 
 from tsa_fairseq.dense import dense_loss
-from tsa_fairseq.errors import UsageError
 from tsa_fairseq.fused import FusedLoss
 from tsa_fairseq.objectives import OBJECTIVES, KDSettings, build_objective
-from tsa_fairseq.outputs import LogitBlock, Prediction, TokenBlock, TreeOutput
+from tsa_fairseq.outputs import Prediction, TreeOutput
 
 TOKENS, WIDTH, WORDS, EPSILON = 3, 4, 6, 0.1
 # the published weight, temperature and whether there is a ramp
@@ -48,7 +44,9 @@ def settled(name, **settings):
 class Inputs:
     """Random tensors for K leaves, in float64 unless said otherwise; tokens are N."""
 
-    def __init__(self, leaves, tokens=TOKENS, width=WIDTH, words=WORDS, dtype=torch.float64, seed=0):
+    def __init__(
+        self, leaves, tokens=TOKENS, width=WIDTH, words=WORDS, dtype=torch.float64, seed=0
+    ):
         draw = torch.Generator().manual_seed(seed)
 
         def random(*shape):

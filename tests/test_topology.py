@@ -71,7 +71,9 @@ def test_parents_and_children():
     assert Topology.parse("0[1,1,1]", 1).children_of(-1, 0) == [0, 1, 2]
 
 
-@pytest.mark.parametrize(("tree", "split"), [("3", 3), ("2[1,1]", 2), ("1[1[1,1],2]", 1), ("0[3,3]", 0)])
+@pytest.mark.parametrize(
+    ("tree", "split"), [("3", 3), ("2[1,1]", 2), ("1[1[1,1],2]", 1), ("0[3,3]", 0)]
+)
 def test_split(tree, split):
     assert Topology.parse(tree, 3).split == split
 

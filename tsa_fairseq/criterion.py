@@ -45,7 +45,7 @@ class TSAOnlineKDCriterion(FairseqCriterion):
         self.ignore_prefix_size = cfg.ignore_prefix_size
         self.trunk_gradient = cfg.kd_trunk_gradient or self.objective.trunk_gradient
         # no module, and so in no state dict
-        self.teacher = Teacher(cfg.kd_teacher, task) if self.objective.needs_teacher else None
+        self.teacher = Teacher(cfg.kd_teacher, task) if cfg.kd_teacher else None
         self.fused = cfg.kd_loss == "fused"
         self.block_tokens = cfg.kd_block_tokens
         name, views = self.objective.published.objective, ""

@@ -2,7 +2,7 @@
 
 import copy
 from collections.abc import Sequence
-from typing import Any, NamedTuple, cast
+from typing import Any, cast
 
 import torch
 from fairseq.models.transformer import TransformerDecoderBase
@@ -12,25 +12,12 @@ from torch import Tensor, nn
 from tsa_fairseq.errors import UsageError
 from tsa_fairseq.grammar import Branch
 from tsa_fairseq.layer_drop import LayerDropInPlace, pass_on
+from tsa_fairseq.outputs import TreeFeatures
 from tsa_fairseq.topology import Topology
 from tsa_fairseq.trunk_gradient import average_at_splits, averaged_encoder_gradient
-from tsa_fairseq.views import NodeViews, Views
+from tsa_fairseq.views import LayerInputs, NodeViews, Views
 
 EncoderOut = dict[str, list[Tensor]]
-
-
-class TreeFeatures(NamedTuple):
-    """What several leaves computed, and the state they share."""
-
-    leaves: tuple[Tensor, ...]  # B x T x D each, before the output projection
-    shared: Tensor  # B x T x D, after the last layer that all leaves share
-
-
-class _LayerInputs(NamedTuple):
-    encoder_out: Tensor  # S x B x D
-    encoder_padding_mask: Tensor | None  # B x S, True at pads
-    self_attn_mask: Tensor  # T x T, -inf above the diagonal
-    self_attn_padding_mask: Tensor | None  # B x T, True at pads
 
 
 class TreeDecoder(TransformerDecoderBase):
@@ -229,11 +216,11 @@ class TreeDecoder(TransformerDecoderBase):
 
     def _inputs(
         self, prev_output_tokens: Tensor, encoder_out: EncoderOut, embedded: Tensor
-    ) -> _LayerInputs:
+    ) -> LayerInputs:
         """What every decoder layer is given beside its state."""
         padding = prev_output_tokens.eq(self.padding_idx)  # B x T, True at pads
         encoder_padding = encoder_out["encoder_padding_mask"]
-        return _LayerInputs(
+        return LayerInputs(
             encoder_out["encoder_out"][0],
             encoder_padding[0] if encoder_padding else None,
             self.buffered_future_mask(embedded),
@@ -241,24 +228,18 @@ class TreeDecoder(TransformerDecoderBase):
         )
 
     def _run_node(
-        self, depth: int, peer: int, state: Tensor, inputs: _LayerInputs, nodes: NodeViews
+        self, depth: int, peer: int, state: Tensor, inputs: LayerInputs, nodes: NodeViews
     ) -> Tensor:
         if self.training and torch.rand(()) < self.decoder_layerdrop:
             return pass_on(state)[0]
-        views = nodes.of(depth, peer)
-
-        def rows(tensor: Tensor | None, dim: int) -> Tensor | None:
-            if tensor is None:
-                return None
-            return nodes.take(tensor, tuple(range(nodes.views.count)), views, dim)
-
+        inputs = inputs.of(nodes, depth, peer)
         return self.node(depth, peer)(
             state,
-            rows(inputs.encoder_out, 1),
-            rows(inputs.encoder_padding_mask, 0),
+            inputs.encoder_out,
+            inputs.encoder_padding_mask,
             None,
             self_attn_mask=inputs.self_attn_mask,
-            self_attn_padding_mask=rows(inputs.self_attn_padding_mask, 0),
+            self_attn_padding_mask=inputs.self_attn_padding_mask,
         )[0]
 
     def _finish(self, leaf: int, state: Tensor) -> Tensor:

@@ -28,7 +28,7 @@ from torch.autograd.function import once_differentiable
 from tsa_fairseq.errors import UsageError
 from tsa_fairseq.objectives import Objective
 from tsa_fairseq.outputs import LogitBlock, LossSums, Prediction
-from tsa_fairseq.projection import Predictor
+from tsa_fairseq.projection import Predictor, product_type
 
 # Logits (K · n · V) of a block: enough rows for fast matrix products.
 BLOCK_LOGITS = {"cpu": 2**23, "cuda": 2**24}
@@ -88,7 +88,7 @@ class FusedLoss:
         """
         heads, others = dict(heads or {}), dict(others or {})
         predictions = {"": Prediction(features, matrix), **others}
-        types = tuple(_product_type(*prediction) for prediction in predictions.values())
+        types = tuple(product_type(*prediction) for prediction in predictions.values())
         call = _Call(
             self, tuple(others), tuple(heads), types, leaves or tuple(range(features.size(0))),
             wants_gradients=torch.is_grad_enabled(),
@@ -119,9 +119,7 @@ class _Function(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(
-        ctx: Any, call: _Call, target: Tensor, *tensors: Tensor
-    ) -> tuple[Tensor, LossSums]:
+    def forward(ctx: Any, call: _Call, target: Tensor, *tensors: Tensor) -> tuple[Tensor, LossSums]:
         wanted = [call.wants_gradients and needed for needed in ctx.needs_input_grad[2:]]
         with torch.autocast(target.device.type, enabled=False):
             sums, gradients = _block_by_block(call, target, tensors, wanted)
@@ -223,19 +221,6 @@ def _slices(logits: Tensor) -> Iterator[slice]:
         yield slice(start, min(start + size, tokens))
 
 
-def _product_type(features: Tensor, matrix: Tensor) -> torch.dtype:
-    """What matrix products are computed in."""
-    device = features.device.type
-    if torch.is_autocast_enabled(device):
-        return torch.get_autocast_dtype(device)
-    if matrix.dtype != features.dtype:
-        raise UsageError(
-            f"output matrix: got {_name(matrix.dtype)}; "
-            f"expected {_name(features.dtype)}, the type of the leaves' features"
-        )
-    return features.dtype
-
-
 def _check_sizes(
     features: Tensor,
     matrix: Tensor,
@@ -263,7 +248,3 @@ def _check_sizes(
 
 def _shape(tensor: Tensor) -> str:
     return " x ".join(map(str, tensor.shape))
-
-
-def _name(dtype: torch.dtype) -> str:
-    return str(dtype).removeprefix("torch.")

@@ -21,6 +21,8 @@ from tsa_fairseq.outputs import Prediction
 from tsa_fairseq.teacher import Teacher, TeacherOutput
 from tsa_fairseq.views import Views
 
+# of their parameters in the model
+PREFIX = "heads."
 BRIDGE_STARTS = ("teacher", "random")
 DEFAULT_BRIDGE_LAYERS = 2
 

@@ -163,7 +163,9 @@ def views_from_flags(flags: Any, objective: Objective) -> Views:
         raise UsageError(f"--kd-views: got {count}; expected 1 or more")
     dealt = flags.kd_views_leaves == "deal"
     if dealt and count == 1:
-        raise UsageError("--kd-views-leaves: got 'deal' with --kd-views 1; expected 2 or more views")
+        raise UsageError(
+            "--kd-views-leaves: got 'deal' with --kd-views 1; expected 2 or more views"
+        )
     return Views(count, dealt)
 
 
@@ -177,7 +179,8 @@ def check_group(objective: Objective, views: Views, tree: str, leaves: int) -> N
     got = f"the tree '{tree}' has {leaves} {'leaf' if leaves == 1 else 'leaves'}"
     if leaves < objective.least_leaves:
         raise UsageError(
-            f"--kd-objective: got '{name}', which needs {objective.least_leaves} leaves or more; {got}"
+            f"--kd-objective: got '{name}', which needs {objective.least_leaves} leaves or more; "
+            f"{got}"
         )
     members = len(views.members(range(leaves)))
     if members < objective.least_members:

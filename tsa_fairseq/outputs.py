@@ -16,6 +16,13 @@ class Prediction(NamedTuple):
     matrix: Tensor  # V x D'
 
 
+class TreeFeatures(NamedTuple):
+    """What several leaves computed, and the state they share."""
+
+    leaves: tuple[Tensor, ...]  # B x T x D each, before the output projection
+    shared: Tensor  # B x T x D, after the last layer that all leaves share
+
+
 @dataclass(frozen=True)
 class TreeOutput:
     """What the tree computed for one batch.

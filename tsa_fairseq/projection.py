@@ -6,6 +6,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from tsa_fairseq.errors import UsageError
+
 # On a GPU, products of half-precision matrices that return the sums as they were added up, in
 # float32 (torch 2.8 and newer).
 RETURNS_FLOAT32 = hasattr(torch.ops.aten.mm, "dtype")
@@ -150,3 +152,24 @@ class Predictor:
             self.of_features[here] = self.projection.back(scaled)
         if self.of_matrix is not None:
             self.projection.add_matrix_gradient_(self.of_matrix, scaled, self.features[here])
+
+
+def product_type(features: Tensor, matrix: Tensor) -> torch.dtype:
+    """What products of the two are computed in: under autocast its type, else their own.
+
+    Raises:
+        UsageError: their types differ.
+    """
+    device = features.device.type
+    if torch.is_autocast_enabled(device):
+        return torch.get_autocast_dtype(device)
+    if matrix.dtype != features.dtype:
+        raise UsageError(
+            f"output matrix: got {_name(matrix.dtype)}; "
+            f"expected {_name(features.dtype)}, the type of the leaves' features"
+        )
+    return features.dtype
+
+
+def _name(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")

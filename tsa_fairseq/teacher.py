@@ -191,7 +191,7 @@ def _stored_dictionary(path: str, state: dict[str, Any], side: str) -> Dictionar
         if folder and os.path.isfile(file):
             return Dictionary.load(file)
     logger.warning(
-        "%s: no dict.%s.txt beside %s or where it was trained: only the number of words is compared",
+        "%s: no dict.%s.txt beside %s or in its data: only the number of words is compared",
         *(FLAG, language, path),
     )
     return None

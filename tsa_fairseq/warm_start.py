@@ -9,6 +9,7 @@ from torch import Tensor
 
 from tsa_fairseq.checkpoint import model_arguments, read_checkpoint
 from tsa_fairseq.errors import UsageError
+from tsa_fairseq.heads import PREFIX
 
 logger = logging.getLogger(__name__)
 
@@ -34,7 +35,7 @@ def warm_start(model: Any, path: str, peers: str) -> None:
     """
     state = read_checkpoint(path, FLAG)
     # the learnable parts of an objective are no part of a leaf
-    own = {n: t for n, t in model.state_dict().items() if not n.startswith("heads.")}
+    own = {n: t for n, t in model.state_dict().items() if not n.startswith(PREFIX)}
     # older releases of fairseq stored sinusoidal positions, which are computed anyway
     loaded = {n: t for n, t in state["model"].items() if n in own or not _SINUSOIDS.search(n)}
     _check_format(path, loaded, model)

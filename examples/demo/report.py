@@ -239,7 +239,7 @@ def read_settings(run: Path) -> dict[str, str]:
 
 
 def comparison(runs: Sequence[Path]) -> list[str]:
-    """A Markdown table: one row a method, BLEU of every run, and training time beside the plain one.
+    """A Markdown table, one row a method: BLEU of every run, training time beside the plain one.
 
     Raises:
         DemoError: the runs differ in more than their seed.
@@ -248,7 +248,9 @@ def comparison(runs: Sequence[Path]) -> list[str]:
     for run, other in zip(runs, settings, strict=True):
         different = {n for n, v in other.items() if v != settings[0].get(n)} - {"seed"}
         if different:
-            raise DemoError(f"--run: '{run}' differs from the first in {', '.join(sorted(different))}")
+            raise DemoError(
+                f"--run: '{run}' differs from the first in {', '.join(sorted(different))}"
+            )
     names = [d.name for d in runs[0].iterdir() if (d / "trained").exists() and d.name != "plain"]
     objectives = [n.removeprefix("tree").removeprefix("-") or DEFAULT_OBJECTIVE for n in names]
     found = [read_results(run, sorted(objectives)) for run in runs]

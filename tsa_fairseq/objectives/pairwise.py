@@ -1,4 +1,4 @@
-"""Objectives in which every leaf learns from every other leaf: TSA, DML, R-Drop, and none at all."""
+"""What TSA, DML, R-Drop and the control have in common: leaves beside leaves."""
 
 from collections.abc import Mapping
 

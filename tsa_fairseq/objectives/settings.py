@@ -14,7 +14,7 @@ AGGREGATIONS: tuple[Aggregation, ...] = ("logits", "probabilities")
 
 @dataclass(frozen=True)
 class KDSettings:
-    """The ``--kd-`` flags that objectives share; None stands for what the method was published with.
+    """The ``--kd-`` flags that objectives share; None: what the method was published with.
 
     Args:
         alpha: weight of the distillation.
@@ -71,15 +71,13 @@ class KDSettings:
         if updates is None:
             if settled.ramp_share > 0 and self.max_update < 1:
                 raise UsageError(
-                    "--kd-rampup-updates: not given; --kd-objective "
-                    f"{published.objective} rises over {settled.ramp_share:.0%} of a training whose "
-                    "length --max-update tells: expected one of the two flags"
+                    "--kd-rampup-updates: not given; the weight of --kd-objective "
+                    f"{published.objective} rises over {settled.ramp_share:.0%} of a training "
+                    "whose length --max-update tells: expected one of the two flags"
                 )
             updates = round(settled.ramp_share * self.max_update)
         if settled.convex and self.ce_weight is None and settled.alpha > 1.0:
-            raise UsageError(
-                f"--kd-alpha: got {settled.alpha:g}; expected a number from 0 to 1"
-            )
+            raise UsageError(f"--kd-alpha: got {settled.alpha:g}; expected a number from 0 to 1")
         return Settled(**vars(settled), rampup_updates=updates, mask_self=self.mask_self)
 
 

@@ -1,4 +1,4 @@
-"""SOKD: a bridge between a frozen teacher and the leaves learns from both and teaches the leaves."""
+"""SOKD: a bridge between a frozen teacher and the leaves learns from both, and teaches."""
 
 from torch import Tensor
 

@@ -1,0 +1,111 @@
+"""The arguments of ``tsa_transformer``: what the command line left open, and what cannot work."""
+
+import re
+from argparse import Namespace
+
+from fairseq.models.transformer import base_architecture
+
+from tsa_fairseq.checkpoint import check_exists
+from tsa_fairseq.errors import UsageError
+from tsa_fairseq.kd_flags import (
+    ONE_LEAF_OBJECTIVE,
+    TREE_OBJECTIVE,
+    check_group,
+    objective_from_flags,
+    views_from_flags,
+)
+from tsa_fairseq.objectives import check_name
+from tsa_fairseq.resume import follow_checkpoint
+from tsa_fairseq.teacher import FLAG as TEACHER_FLAG
+from tsa_fairseq.teacher import checksum
+from tsa_fairseq.topology import Topology
+from tsa_fairseq.warm_start import FLAG, PEER_CHOICES
+
+CRITERION = "tsa_online_kd"
+
+
+def complete_arguments(args: Namespace) -> None:
+    """Fill in what the command line left open, and refuse what cannot work.
+
+    fairseq calls this while it parses the command line, before any data is read.
+
+    Raises:
+        UsageError: a bad tree or leaf, or an option that cannot work with a tree.
+    """
+    base_architecture(args)
+    if args.decoder_layers < 1:
+        raise UsageError(f"--decoder-layers: got {args.decoder_layers}; expected 1 or more")
+    if not getattr(args, "tree", None):
+        # R-Drop is the plain Transformer in two views
+        rdrop = getattr(args, "kd_objective", None) == "rdrop"
+        args.tree = str(args.decoder_layers if rdrop else Topology.balanced(args.decoder_layers))
+    args.tree_inference = getattr(args, "tree_inference", None) or "leaf:0"
+    args.tree_init_from = getattr(args, "tree_init_from", None)
+    args.tree_init_peers = getattr(args, "tree_init_peers", None) or PEER_CHOICES[0]
+
+    _refuse_unsupported(args)
+    topology = Topology.parse(args.tree, args.decoder_layers)
+    leaf = inference_leaf(args.tree_inference)
+    if leaf >= topology.num_leaves:
+        raise UsageError(
+            f"--tree-inference: got 'leaf:{leaf}'; "
+            f"the tree '{args.tree}' has leaf:0 to leaf:{topology.num_leaves - 1}"
+        )
+    if args.tree_init_peers not in PEER_CHOICES:
+        raise UsageError(
+            f"--tree-init-peers: got '{args.tree_init_peers}'; "
+            f"expected one of {', '.join(PEER_CHOICES)}"
+        )
+    if args.tree_init_from:
+        check_exists(args.tree_init_from, FLAG)
+    # fairseq-train parses its command line: a checkpoint's arguments have the model's name, too
+    if hasattr(args, "save_dir") and hasattr(args, "max_update") and not hasattr(args, "_name"):
+        _check_criterion(args, topology)
+
+
+def _check_criterion(args: Namespace, topology: Topology) -> None:
+    """Refuse bad flags of the criterion now: with several GPUs it is built in other processes."""
+    criterion = getattr(args, "criterion", None)
+    if criterion == CRITERION:
+        if args.kd_objective is not None:
+            check_name(args.kd_objective)
+        follow_checkpoint(args)
+        if args.kd_objective is None:
+            plain = topology.num_leaves == 1 and args.kd_views in (None, 1)
+            args.kd_objective = ONE_LEAF_OBJECTIVE if plain else TREE_OBJECTIVE
+        objective = objective_from_flags(args)
+        views = views_from_flags(args, objective)
+        check_group(objective, views, args.tree, topology.num_leaves)
+        if args.kd_teacher:
+            check_exists(args.kd_teacher, TEACHER_FLAG)
+            args.kd_teacher_checksum = checksum(args.kd_teacher)
+    elif topology.num_leaves > 1:
+        raise UsageError(
+            f"--criterion: got '{criterion}', which would train leaf 0 of the tree "
+            f"'{args.tree}' alone; expected {CRITERION}"
+        )
+
+
+def _refuse_unsupported(args: Namespace) -> None:
+    refused = {
+        "adaptive_softmax_cutoff": "the leaves' predictions must be over the whole vocabulary",
+        "decoder_layers_to_keep": "pruning by layer number would break the tree's paths",
+        "base_layers": "BASE layers are inserted between the layers that the tree counts",
+    }
+    for name, reason in refused.items():
+        value = getattr(args, name, None)
+        if value:
+            flag = "--" + name.replace("_", "-")
+            raise UsageError(f"{flag}: got '{value}'; it cannot be used with a tree: {reason}")
+
+
+def inference_leaf(text: str) -> int:
+    """The leaf that ``--tree-inference`` names.
+
+    Raises:
+        UsageError: it names none.
+    """
+    match = re.fullmatch(r"leaf:([0-9]+)", text)
+    if match is None:
+        raise UsageError(f"--tree-inference: got '{text}'; expected leaf:N, such as leaf:0")
+    return int(match.group(1))
