@@ -1,13 +1,17 @@
 """Every objective through the fused loss and the dense one, against the plain loops."""
 
+import math
+
 import pytest
 import reference
 import torch
+from helpers import exactly
 
 from tsa_fairseq.dense import dense_loss
+from tsa_fairseq.errors import UsageError
 from tsa_fairseq.fused import FusedLoss
 from tsa_fairseq.objectives import OBJECTIVES, KDSettings, build_objective
-from tsa_fairseq.outputs import Prediction, TreeOutput
+from tsa_fairseq.outputs import Prediction, TokenBlock, TreeOutput
 
 TOKENS, WIDTH, WORDS, EPSILON = 3, 4, 6, 0.1
 # the published weight, temperature and whether there is a ramp
@@ -26,7 +30,8 @@ PUBLISHED = {
     "none": (0.0, 1, False),
 }
 OTHERS = [name for name in OBJECTIVES if name != "tsa"]  # test_fused.py is about tsa
-MEANS = {  # what of a method's leaves and heads a gradient reaches
+SIZES = [(n, k) for n in OTHERS for k in (2, 3, 4) if k >= OBJECTIVES[n].least_leaves]
+REACHED = {  # what of a method's leaves and heads a gradient reaches
     "okddip": {"features", "matrix", "peer_attention"},
     "one": {"features", "matrix", "gate"},
     "sokd": {"features", "matrix", "bridge features", "bridge matrix"},
@@ -99,9 +104,7 @@ def dense(objective, ramp, features, matrix, target, heads, others):
     place = 1
 
     def padded(tensor):
-        hole = torch.full_like(tensor[:1], float("nan")) if tensor.is_floating_point() else None
-        hole = torch.ones_like(tensor[:1]) if hole is None else hole
-        return torch.cat([tensor[:place], hole, tensor[place:]]).unsqueeze(0)
+        return torch.cat([tensor[:place], tensor[:1] * 0 + 1, tensor[place:]]).unsqueeze(0)
 
     real = padded(torch.full_like(target, 2)).ne(1)
     output = TreeOutput(
@@ -149,16 +152,13 @@ def compare_with_reference(name, leaves, settings, ramp, arguments=None):
         actual = torch.zeros_like(value) if found[part] is None else found[part]
         torch.testing.assert_close(actual, value, rtol=1e-6, atol=1e-8, msg=f"{name}: {part}")
     reached = {part for part, value in wanted.items() if value.abs().max() > 1e-7}
-    assert reached == MEANS.get(name, {"features", "matrix"})
+    assert reached == REACHED.get(name, {"features", "matrix"})
 
 
 @pytest.mark.parametrize("ramp", [1.0, 0.4])
 @pytest.mark.parametrize("temperature", [1.0, 3.0])
-@pytest.mark.parametrize("leaves", [2, 3, 4])
-@pytest.mark.parametrize("name", OTHERS)
+@pytest.mark.parametrize(("name", "leaves"), SIZES)
 def test_against_the_reference(name, leaves, temperature, ramp):
-    if OBJECTIVES[name].least_leaves > leaves:
-        return
     compare_with_reference(name, leaves, dict(temperature=temperature), ramp)
 
 
@@ -178,3 +178,287 @@ def test_published_settings(name):
     assert objective.settings.temperature == temperature
     # 80 of 300 epochs
     assert objective.settings.rampup_updates == (800 if ramps else 0)
+
+
+@pytest.mark.parametrize("detach", [False, True])
+@pytest.mark.parametrize("direction", ["seek", "cover"])
+@pytest.mark.parametrize("name", OBJECTIVES)
+def test_fused_is_dense(name, direction, detach):
+    """Every sum and gradient, whatever the flags; 47 tokens in blocks of 10."""
+    objective = settled(name, direction=direction, detach_targets=detach, temperature=2.0)
+    found = []
+    for fused in (True, False):
+        inputs = Inputs(4, tokens=47, width=5, words=30)
+        if fused:
+            loss, sums = FusedLoss(objective, 0.4, EPSILON, 10)(*inputs.arguments())
+        else:
+            loss, sums = dense(objective, 0.4, *inputs.arguments())
+        figures = {"loss": loss, "nll": sums.nll, "smooth": sums.smooth, **sums.compared}
+        figures.update({f"term {term.name}": term.values.flatten() for term in sums.terms})
+        found.append({**figures, **inputs.gradients(loss)})
+    assert found[0].keys() == found[1].keys()
+    for part, value in found[1].items():
+        value, actual = (torch.zeros(()) if v is None else v for v in (value, found[0][part]))
+        torch.testing.assert_close(
+            actual, value.to(actual) + torch.zeros_like(actual), rtol=1e-7, atol=1e-10, msg=part
+        )
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("name", OTHERS)
+def test_error_of_half_precision(name, dtype):
+    """Against the same rounded inputs in float64: no larger than the dense path's, plus 4 ulp."""
+    objective = settled(name)
+    sizes = dict(leaves=3, tokens=47, width=31, words=123)
+
+    def found(run, wide):
+        inputs = Inputs(**sizes, dtype=dtype)
+        if wide:
+            inputs.tensors = {
+                n: t.detach().double().requires_grad_() for n, t in inputs.tensors.items()
+            }
+            inputs.teacher = Prediction(*(t.double() for t in inputs.teacher))
+        # as large as fairseq's loss scale makes it in half precision
+        scale = 64 if dtype == torch.float16 else 1
+        loss = run(inputs.arguments())
+        gradients = inputs.gradients(loss * scale)
+        return loss.double(), {n: g.double() / scale for n, g in gradients.items() if g is not None}
+
+    def fused(arguments):
+        return FusedLoss(objective, 1.0, EPSILON, 10)(*arguments)[0]
+
+    def densely(arguments):
+        return dense(objective, 1.0, *arguments)[0]
+
+    truth, of_truth = found(densely, wide=True)
+    naive, of_naive = found(densely, wide=False)
+    loss, of_loss = found(fused, wide=False)
+    ulp = torch.finfo(dtype).eps
+    assert (loss - truth).abs() <= (naive - truth).abs() + 4 * ulp * truth.abs()
+    for part, value in of_truth.items():
+        budget = (of_naive[part] - value).abs().max() + 4 * ulp * value.abs().max()
+        assert (of_loss[part] - value).abs().max() <= budget, part
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_permuted_leaves_give_permuted_gradients(name):
+    """Leaf 0 stays where it is: to OKDDip it is the leader."""
+    order = [0, 3, 1, 2]
+    peers = [leaf - 1 for leaf in order[1:]]
+    objective = settled(name)
+    one, two = Inputs(4), Inputs(4)
+    with torch.no_grad():
+        two.tensors["features"].copy_(one.tensors["features"][order])
+        two.tensors["gate"].copy_(one.tensors["gate"][:, order])
+        two.tensors["peer_attention"].copy_(one.tensors["peer_attention"][:, peers][:, :, peers])
+    losses = [FusedLoss(objective, 1.0, EPSILON)(*i.arguments())[0] for i in (one, two)]
+    assert losses[1].item() == pytest.approx(losses[0].item(), rel=1e-12)
+    of_one, of_two = one.gradients(losses[0]), two.gradients(losses[1])
+    torch.testing.assert_close(of_two["features"], of_one["features"][order])
+    torch.testing.assert_close(of_two["matrix"], of_one["matrix"])
+
+
+@pytest.mark.parametrize("name", [n for n, o in OBJECTIVES.items() if not o.needs_teacher])
+def test_identical_leaves_have_nothing_to_learn_from_each_other(name):
+    inputs = Inputs(4)
+    with torch.no_grad():
+        inputs.tensors["features"].copy_(inputs.tensors["features"][:1].expand(4, -1, -1).clone())
+    _, sums = FusedLoss(settled(name), 1.0, EPSILON)(*inputs.arguments())
+    assert sums.compared["kd_loss"].item() == pytest.approx(0.0, abs=1e-12)
+
+
+def test_a_leaf_that_is_the_teacher_has_nothing_to_learn_from_it():
+    inputs = Inputs(2)
+    inputs.teacher = Prediction(
+        inputs.tensors["features"][0].detach(), inputs.tensors["matrix"].detach()
+    )
+    _, sums = FusedLoss(settled("kd"), 1.0, EPSILON)(*inputs.arguments())
+    assert sums.terms[0].values[0].item() == pytest.approx(0.0, abs=1e-12)
+    assert sums.terms[0].values[1].item() > 0.1
+
+
+def block_of(inputs, leaves=()):
+    features, matrix, target, heads, others = inputs.arguments()
+    others = {n: torch.log_softmax(f @ m.t(), dim=-1) for n, (f, m) in others.items()}
+    return TokenBlock(
+        torch.log_softmax(features @ matrix.t(), dim=-1), target, heads, others, leaves, EPSILON
+    )
+
+
+def test_kdcl_minlogit_is_never_worse_than_a_leaf():
+    """At T = 1: the target's cross entropy, which is made up of the smallest logits."""
+    inputs = Inputs(3, tokens=50, words=20)
+    block = block_of(inputs)
+    nll = -block.log_probs.gather(-1, block.target.expand(3, -1).unsqueeze(-1)).squeeze(-1)
+    from_gold = block.log_probs + nll.unsqueeze(-1)
+    target = from_gold.amin(dim=0).log_softmax(dim=-1)
+    of_target = -target.gather(-1, block.target.unsqueeze(-1)).squeeze(-1)
+    assert (of_target <= nll + 1e-12).all() and (of_target < nll - 0.1).any()
+    objective = settled("kdcl-minlogit", temperature=1.0)
+    by_hand = (target.exp() * (target - block.log_probs)).sum(dim=-1)
+    torch.testing.assert_close(objective.distillation(block), by_hand)
+
+
+def test_two_leaves_of_okddip_in_two_views():
+    """Leaf 0 is the leader in both views; its peers are the other leaf's views."""
+    inputs = Inputs(4)
+    with torch.no_grad():  # two peers attend to each other
+        inputs.tensors["peer_attention"] = inputs.tensors["peer_attention"][:, :2, :2].clone()
+    block = block_of(inputs, leaves=(0, 1, 0, 1))
+    values = settled("okddip", temperature=1.0).distillation(block)
+    mean = block.log_probs[[1, 3]].mean(dim=0).log_softmax(dim=-1)
+    for leader in (0, 2):
+        by_hand = (mean.exp() * (mean - block.log_probs[leader])).sum(dim=-1)
+        torch.testing.assert_close(values[leader], by_hand)
+
+
+def test_figures():
+    block = block_of(Inputs(3), leaves=(0, 1, 2))
+    index = block.target.unsqueeze(-1)
+
+    def nll(log_probs):
+        return -log_probs.gather(-1, index).squeeze(-1)
+
+    gate = block.heads["gate"].softmax(dim=-1)
+    mixed = sum(gate[:, k, None] * block.log_probs[k] for k in range(3)).log_softmax(dim=-1)
+    apart = (block.log_probs[1].exp() - block.log_probs[2].exp()).pow(2).sum(dim=-1).sqrt()
+    teacher, bridge = block.others["teacher"], block.others["bridge"]
+    expected = {
+        "one": {"nll_gated": nll(mixed)},
+        "okddip": {"diversity": apart},
+        "kd": {"nll_teacher": nll(teacher)},
+        "sokd": {"nll_teacher": nll(teacher), "nll_bridge": nll(bridge)},
+    }
+    for name in OBJECTIVES:
+        found = settled(name).figures(block)
+        assert found.keys() == expected.get(name, {}).keys()
+        for figure, values in found.items():
+            torch.testing.assert_close(values, expected[name][figure])
+
+
+@pytest.mark.parametrize("name", [n for n, o in OBJECTIVES.items() if o.least_members == 2])
+def test_one_prediction_alone_learns_from_the_reference(name):
+    inputs = Inputs(1)
+    _, matrix, target, *_ = inputs.arguments()
+    loss, sums = FusedLoss(settled(name), 1.0, EPSILON)(*inputs.arguments())
+    logits = (inputs.tensors["features"] @ matrix.t())[0].tolist()
+    pairs = zip(logits, target.tolist(), strict=True)
+    by_hand = sum(reference.smoothed_cross_entropy(z, y, EPSILON) for z, y in pairs)
+    assert loss.item() == pytest.approx(by_hand)
+    assert (sums.terms, sums.compared) == ((), {})
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_weights(name):
+    """Each can be given; alpha 0 and a cross entropy's weight of 2 is twice the plain mean."""
+    inputs = Inputs(3)
+    loss, sums = FusedLoss(settled(name, alpha=0.0, ce_weight=2.0), 1.0, 0.0)(*inputs.arguments())
+    more = [t.values.sum() * t.weight for t in sums.terms if t.name.endswith("_ce")]
+    assert loss.item() == pytest.approx((2 * sums.nll.sum() + sum(more)).item() / 3)
+    assert all(t.weight == (2.0 if name == "one" else 6.0) for t in sums.terms if "_ce" in t.name)
+
+
+FORMULAS = {
+    "dml": "(1/K) Σ_k [CE_k + a 1² mean_{j≠k} KL(sg[p_j] ‖ p_k) at T = 1], a = 1",
+    "ensemble": "(1/K) Σ_k [CE_k + a 1² KL(sg[t] ‖ p_k) at T = 1], t = mean_j p_j, a = 1",
+    "okddip": "(1/K) Σ_k [CE_k + a 3² KL(t_k ‖ p_k) at T = 3], "
+    "t_k = softmax(Σ_{b} α_kb sg[z_b] / T), t_0 = softmax(mean_b sg[z_b] / T), peers b ≥ 1, "
+    "a = 1·w(t), w(t) over 27 updates",
+    "one": "(1/K) Σ_k [CE_k + a 3² KL(sg[p_e] ‖ p_k) at T = 3] + (1/K) CE_e, "
+    "z_e = Σ_k g_k z_k, a = 1·w(t), w(t) over 27 updates",
+    "cl-ilr": "(1/K) Σ_k [CE_k + a 3² KL(q_k ‖ p_k) at T = 3], q_k = softmax(mean_{j≠k} z_j / T), "
+    "a = 1·w(t), w(t) over 27 updates",
+    "kdcl-naive": "(1/K) Σ_k [CE_k + a 2² KL(sg[p_t] ‖ p_k) at T = 2], t = argmin_j CE_j, a = 1",
+    "kdcl-minlogit": "(1/K) Σ_k [CE_k + a 2² KL(sg[t] ‖ p_k) at T = 2], "
+    "t = softmax(min_j (z_j - z_j^y) / T), a = 1",
+    "kd": "(1/K) Σ_k [(1-a) CE_k + a 1² KL(p_teacher ‖ p_k) at T = 1], a = 0.5",
+    "sokd": "(1/K) Σ_k [CE_k + a 4² KL(sg[p_A] ‖ p_k) at T = 4] + CE_A + a 4² [KL(p_teacher ‖ p_A) "
+    "+ mean_k KL(sg[p_k] ‖ p_A)], A the bridge, a = 1",
+    "rdrop": "(1/K) Σ_k [CE_k + a 1² ½ mean_{j≠k} KL(p_k ‖ p_j) at T = 1], a = 5",
+    "none": "(1/K) Σ_k CE_k",
+}
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_formula(name):
+    assert settled(name).formula() == FORMULAS[name]
+
+
+@pytest.mark.parametrize(
+    ("name", "settings", "formula"),
+    [
+        (
+            "okddip",
+            dict(aggregation="probabilities", mask_self=True, detach_targets=False,
+                 rampup_updates=0),
+            "(1/K) Σ_k [CE_k + a 3² KL(t_k ‖ p_k) at T = 3], t_k = Σ_{b≠k} α_kb softmax(z_b / T), "
+            "t_0 = mean_b softmax(z_b / T), peers b ≥ 1, a = 1",
+        ),
+        (
+            "sokd",
+            dict(direction="seek", ce_weight=0.5, alpha=2.0),
+            "(1/K) Σ_k [0.5 CE_k + a 4² KL(p_k ‖ sg[p_A]) at T = 4] + 0.5 CE_A + a 4² "
+            "[KL(p_A ‖ p_teacher) + mean_k KL(p_A ‖ sg[p_k])], A the bridge, a = 2",
+        ),
+        ("none", dict(ce_weight=2.0), "(1/K) Σ_k 2 CE_k"),
+        (
+            "ensemble",
+            dict(direction="seek", detach_targets=False),
+            "(1/K) Σ_k [CE_k + a 1² KL(p_k ‖ t) at T = 1], t = mean_j p_j, a = 1",
+        ),
+    ],
+)  # fmt: skip
+def test_formula_of_other_settings(name, settings, formula):
+    assert settled(name, **settings).formula() == formula
+
+
+@pytest.mark.parametrize(
+    ("name", "settings", "message"),
+    [
+        (
+            "okddip",
+            dict(max_update=0),
+            "--kd-rampup-updates: not given; the weight of --kd-objective okddip rises over 27% of "
+            "a training whose length --max-update tells: expected one of the two flags",
+        ),
+        ("kd", dict(alpha=1.5), "--kd-alpha: got 1.5; expected a number from 0 to 1"),
+        (
+            "tsa",
+            dict(aggregation="logits"),
+            "--kd-aggregation: got 'logits' with --kd-objective tsa; "
+            "expected --kd-objective okddip",
+        ),
+        (
+            "one",
+            dict(mask_self=True),
+            "--kd-mask-self: got 'True' with --kd-objective one; expected --kd-objective okddip",
+        ),
+        (
+            "okddip",
+            dict(aggregation="x"),
+            "--kd-aggregation: got 'x'; expected one of logits, probabilities",
+        ),
+    ],
+)
+def test_refused(name, settings, message):
+    with pytest.raises(UsageError, match=exactly(message)):
+        settled(name, **settings)
+
+
+def test_a_weight_above_1_takes_a_weight_of_the_cross_entropy():
+    assert settled("kd", alpha=1.5, ce_weight=1.0).cross_entropy_weight(2, 1.0) == 1.0
+    assert settled("kd", alpha=0.25).cross_entropy_weight(2, 0.4) == pytest.approx(0.9)
+    assert settled("one", rampup_updates=0, max_update=0).settings.ramp(0) == 1.0
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_no_tensor_is_larger_than_a_block(name, monkeypatch):
+    """Of 11 tokens, in blocks of 2: what is alive beside the gradients does not grow with them."""
+    from test_fused import Largest
+
+    inputs = Inputs(3, tokens=11, words=500)
+    with Largest() as largest:
+        loss, _ = FusedLoss(settled(name), 1.0, EPSILON, 2)(*inputs.arguments())
+        loss.backward()
+    of_teacher = math.prod(inputs.teacher.matrix.shape)
+    assert largest.elements == max(3 * 2 * 500, of_teacher)
