@@ -1,9 +1,11 @@
 """What several tests need, beside the fixtures."""
 
+import argparse
 import re
 
 import torch
 from fairseq.data import Dictionary
+from fairseq.models import ARCH_CONFIG_REGISTRY, ARCH_MODEL_REGISTRY
 
 from tsa_fairseq.objectives import KDSettings, Objective
 from tsa_fairseq.objectives.settings import Published
@@ -70,3 +72,13 @@ def make_batch(task, lengths=(7, 4, 5), seed=0):
         "nsentences": len(lengths),
         "id": torch.arange(len(lengths)),
     }
+
+
+def save_stock(path, task, arch="transformer", seed=1, **flags):
+    """A checkpoint of fairseq's transformer, as far as a teacher is read from it; the model."""
+    args = argparse.Namespace(**{**TINY, **flags}, arch=arch)
+    ARCH_CONFIG_REGISTRY[arch](args)
+    torch.manual_seed(seed)
+    model = ARCH_MODEL_REGISTRY[arch].build_model(args, task)
+    torch.save({"cfg": {"model": args}, "model": model.state_dict()}, path)
+    return model

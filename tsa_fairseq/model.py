@@ -169,7 +169,7 @@ class TSATransformerModel(TransformerModel):
         """Keep the leaf that translates, so that generation is the plain Transformer's."""
         super().prepare_for_inference_(cfg)
         self.heads = nn.ModuleDict()
-        self.decoder.keepinference_leaf()
+        self.decoder.keep_inference_leaf()
 
 
 @register_model_architecture("tsa_transformer", "tsa_transformer")
