@@ -10,12 +10,14 @@ import subprocess
 import sys
 from pathlib import Path
 
+import fairseq_cli.generate
 import fairseq_cli.train
 import pytest
 import torch
 
 import tsa_fairseq
 from tsa_fairseq.checkpoint import read_checkpoint
+from tsa_fairseq.objectives import OBJECTIVES
 
 PLUGIN = str(Path(tsa_fairseq.__file__).parent)
 WORDS = "null eins zwei drei vier fünf sechs sieben acht neun".split()
@@ -258,7 +260,29 @@ def test_a_refusal_is_one_line_and_nothing_is_written(data, tmp_path):
             [*TREE, "--kd-temperature", "0"],
             "error: --kd-temperature: got 0; expected a number above 0",
         ),
-        ([*TREE, "--kd-objective", "x"], "error: --kd-objective: got 'x'; expected one of tsa"),
+        (
+            [*TREE, "--kd-objective", "x"],
+            f"error: --kd-objective: got 'x'; expected one of {', '.join(OBJECTIVES)}",
+        ),
+        (
+            [*TREE, "--tree", "2", "--kd-objective", "dml"],
+            "error: --kd-objective: got 'dml', which needs 2 leaves or --kd-views 2; "
+            "the tree '2' has 1 leaf: expected one of kd, sokd, none, or a tree that branches",
+        ),
+        (
+            [*TREE, "--tree", "1,2", "--kd-objective", "okddip"],
+            "error: --kd-objective: got 'okddip', which needs 3 leaves or more; "
+            "the tree '1,2' has 2 leaves",
+        ),
+        (
+            [*TREE, "--kd-objective", "one", "--kd-teacher", "x.pt"],
+            "error: --kd-teacher: got 'x.pt' with --kd-objective one, which takes no teacher; "
+            "expected one of kd, sokd",
+        ),
+        (
+            [*TREE, "--kd-objective", "kd", "--kd-teacher", "nowhere.pt"],
+            "error: --kd-teacher: 'nowhere.pt' does not exist or is not a file",
+        ),
         (
             [*TREE, "--tree-inference", "leaf:3"],
             "error: --tree-inference: got 'leaf:3'; the tree '1,3' has leaf:0 to leaf:2",
@@ -300,3 +324,104 @@ def test_refused_by_fairseq_train(flags, message, data, tmp_path, monkeypatch):
         fairseq_cli.train.cli_main()
     assert raised.value.code == message
     assert not list(save.glob("*"))
+
+
+@pytest.fixture
+def in_process(monkeypatch):
+    """in_process(module, *arguments): a command without the seconds that an import takes."""
+
+    def run(module, *arguments):
+        monkeypatch.setattr(sys, "argv", ["fairseq", *map(str, arguments)])
+        module.cli_main()
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def teacher(data, tmp_path_factory):
+    """A plain Transformer, larger than the student."""
+    save = tmp_path_factory.mktemp("teacher")
+    train(data, save, *PLAIN, "--decoder-embed-dim", "48", "--max-update", "30")
+    return save / "checkpoint_last.pt"
+
+
+@pytest.mark.parametrize("name", OBJECTIVES)
+def test_every_objective_trains_goes_on_and_translates(
+    name, data, teacher, tmp_path, in_process, capsys
+):
+    """30 updates; from the 20th again, bit for bit the same; and leaf 0 translates."""
+    flags = ["--arch", "tsa_transformer", "--criterion", "tsa_online_kd", "--kd-objective", name]
+    flags += [] if name == "rdrop" else ["--tree", "1,3"]
+    with_teacher = [*flags, "--kd-teacher", teacher] if OBJECTIVES[name].needs_teacher else flags
+    if name in ("okddip", "sokd"):
+        flags += ["--kd-views", "2"]
+        with_teacher += ["--kd-views", "2"]
+    common = [data, "--user-dir", PLUGIN, *DIMENSIONS, *TRAINING, "--max-update", "30"]
+    common += ["--update-epoch-batch-itr", "True", "--dropout", "0.1"]
+    whole, again = tmp_path / "whole", tmp_path / "again"
+    in_process(fairseq_cli.train, *common, *with_teacher, "--save-dir", whole,
+               "--save-interval-updates", "20")  # fmt: skip
+    again.mkdir()
+    shutil.copy(whole / "checkpoint_1_20.pt", again / "checkpoint_last.pt")
+    # the teacher is found again
+    in_process(fairseq_cli.train, *common, *flags, "--save-dir", again)
+    states = [read_checkpoint(str(d / "checkpoint_last.pt"), "") for d in (whole, again)]
+    assert states[1]["optimizer_history"][-1]["num_updates"] == 30
+    for parameter, tensor in states[0]["model"].items():
+        assert torch.equal(states[1]["model"][parameter], tensor), parameter
+    heads = {n.split(".")[1] for n in states[0]["model"] if n.startswith("heads.")}
+    assert heads == {OBJECTIVES[name].head} - {None}
+    capsys.readouterr()
+    in_process(fairseq_cli.generate, data, "--user-dir", PLUGIN, "--cpu", "--beam", "2",
+               "--required-batch-size-multiple", "1",
+               "--path", again / "checkpoint_last.pt")  # fmt: skip
+    assert len(hypotheses(capsys.readouterr().out)) == 100
+
+
+def test_another_objective_needs_another_start(data, tmp_path, in_process):
+    """Refused on resume; from the parameters alone it goes on, with heads of its own."""
+    common = [data, "--user-dir", PLUGIN, *DIMENSIONS, *TRAINING, *TREE]
+    first, second = tmp_path / "first", tmp_path / "second"
+    in_process(fairseq_cli.train, *common, "--kd-objective", "one", "--save-dir", first,
+               "--max-update", "3")  # fmt: skip
+    last = first / "checkpoint_last.pt"
+    written = last.read_bytes()
+    with pytest.raises(SystemExit) as raised:
+        in_process(fairseq_cli.train, *common, "--kd-objective", "okddip", "--save-dir", first,
+                   "--max-update", "6")  # fmt: skip
+    assert raised.value.code == (
+        f"error: --kd-objective: got 'okddip', but '{last}' was trained with one; expected one, "
+        "another --save-dir, or --reset-optimizer to start anew from its parameters"
+    )
+    assert last.read_bytes() == written
+    in_process(fairseq_cli.train, *common, "--kd-objective", "okddip", "--save-dir", second,
+               "--finetune-from-model", last, "--max-update", "1", "--lr", "0",
+               "--warmup-init-lr", "0")  # fmt: skip
+    states = [read_checkpoint(str(d / "checkpoint_last.pt"), "")["model"] for d in (first, second)]
+    assert {n.split(".")[1] for n in states[1] if n.startswith("heads.")} == {"peer_attention"}
+    for name, tensor in states[0].items():
+        assert name.startswith("heads.") or torch.equal(states[1][name], tensor), name
+
+
+def test_a_teacher_with_other_words(data, teacher, tmp_path, in_process):
+    """The same number of them: of the other side's digits and words, in another order."""
+    lines = (data / "dict.words.txt").read_text().splitlines()
+    moved = tmp_path / "bin"
+    shutil.copytree(data, moved)
+    (moved / "dict.words.txt").write_text("\n".join(lines[::-1]) + "\n")
+    with pytest.raises(SystemExit) as raised:
+        in_process(fairseq_cli.train, moved, "--user-dir", PLUGIN, *DIMENSIONS, *TRAINING, *TREE,
+                   "--kd-objective", "kd", "--kd-teacher", teacher, "--max-update", "1",
+                   "--save-dir", tmp_path / "save")  # fmt: skip
+    first, last = (line.split()[0] for line in (lines[0], lines[-1]))
+    assert raised.value.code == (
+        f"error: --kd-teacher: '{teacher}' was trained with another target dictionary: word 4 is "
+        f"'{first}' there and '{last}' here; expected the same dictionary"
+    )
+    assert not list((tmp_path / "save").glob("*"))
+
+
+def test_a_tree_of_one_leaf_distils_nothing_by_itself(data, tmp_path):
+    output = train(data, tmp_path, "--arch", "tsa_transformer", "--tree", "2",
+                   "--criterion", "tsa_online_kd", "--max-update", "1")  # fmt: skip
+    assert "objective none: (1/K) Σ_k CE_k" in output

@@ -127,16 +127,15 @@ def test_a_dictionary_of_another_size(path):
         ),
     ],
 )
+@pytest.mark.parametrize("layout", [dict, argparse.Namespace])
 @pytest.mark.parametrize("beside", [True, False])
-def test_a_dictionary_with_other_words(beside, words, message, path, tmp_path):
+def test_a_dictionary_with_other_words(beside, layout, words, message, path, tmp_path):
     """It stands beside the checkpoint, or where the checkpoint says its data were."""
     data = tmp_path / "data"
     data.mkdir()
 
     def edit(state):
-        state["cfg"]["task"] = argparse.Namespace(
-            data=str(data), source_lang="de", target_lang="en"
-        )
+        state["cfg"]["task"] = layout(data=str(data), source_lang="de", target_lang="en")
 
     change(path, edit)
     (data / "dict.de.txt").write_text("".join(f"w{n} 1\n" for n in range(36)))

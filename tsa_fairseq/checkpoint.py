@@ -5,6 +5,7 @@ import collections
 import os
 import re
 import typing
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -81,9 +82,13 @@ def read_checkpoint(path: str, flag: str) -> dict[str, Any]:
     return state
 
 
-def model_arguments(state: dict[str, Any]) -> Any:
-    """The model's arguments in a checkpoint, old layout or new; None if it holds none."""
-    return (state.get("cfg") or {}).get("model") or state.get("args")
+def model_arguments(state: dict[str, Any], part: str = "model") -> argparse.Namespace:
+    """The model's arguments in a checkpoint, or another part's, old layout or new.
+
+    Empty if it holds none.
+    """
+    found = (state.get("cfg") or {}).get(part) or state.get("args") or {}
+    return argparse.Namespace(**(found if isinstance(found, Mapping) else vars(found)))
 
 
 def _reason(error: Exception) -> str:

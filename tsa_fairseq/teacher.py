@@ -4,7 +4,6 @@ It is no part of the model, so that it never enters a checkpoint, an optimizer o
 DistributedDataParallel.
 """
 
-import copy
 import hashlib
 import logging
 import os
@@ -58,7 +57,7 @@ class Teacher:
 
     def __init__(self, path: str, task: Any) -> None:
         state = read_checkpoint(path, FLAG)
-        args = copy.deepcopy(model_arguments(state))
+        args = model_arguments(state)
         arch = getattr(args, "arch", None) or getattr(args, "_name", None)
         if ARCH_MODEL_REGISTRY.get(arch) is not TransformerModel:
             raise UsageError(
@@ -150,7 +149,7 @@ def _check_dictionaries(path: str, state: dict[str, Any], task: Any) -> None:
     ):
         matrix = state["model"].get(weight, state["model"].get("decoder.embed_tokens.weight"))
         words = 0 if matrix is None else matrix.size(0)
-        theirs = _stored_dictionary(path, state, side)
+        theirs = _stored_dictionary(path, state, f"{side}_lang", task)
         if theirs is not None and theirs != dictionary:
             _refuse_dictionary(path, side, theirs, dictionary)
         if words != len(dictionary):
@@ -179,13 +178,15 @@ def _refuse_dictionary(path: str, side: str, theirs: Dictionary, ours: Dictionar
     )
 
 
-def _stored_dictionary(path: str, state: dict[str, Any], side: str) -> Dictionary | None:
-    """fairseq's checkpoints name the data they were trained on, and hold no dictionary."""
-    task = (state.get("cfg") or {}).get("task") or state.get("args")
-    language = getattr(task, f"{side}_lang", None)
-    if language is None:
-        return None
-    folders = [os.path.dirname(path), *str(getattr(task, "data", None) or "").split(os.pathsep)[:1]]
+def _stored_dictionary(path: str, state: dict[str, Any], side: str, task: Any) -> Dictionary | None:
+    """fairseq's checkpoints name the data they were trained on, and hold no dictionary.
+
+    They do not name the languages if those were inferred from the data.
+    """
+    stored = model_arguments(state, "task")
+    language = getattr(stored, side, None) or getattr(getattr(task, "cfg", None), side, None)
+    data = str(getattr(stored, "data", None) or "").split(os.pathsep)[0]
+    folders = [os.path.dirname(path), data]
     for folder in folders:
         file = os.path.join(folder, f"dict.{language}.txt")
         if folder and os.path.isfile(file):

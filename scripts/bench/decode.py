@@ -99,9 +99,10 @@ def write_leaf_0(tree: str, plain: Path) -> None:
     if not hasattr(model, "tree"):
         raise UsageError(f"--checkpoint: '{tree}' is not a tree's (its model has no --tree)")
     model.arch = model._name = "transformer"
-    peers = ("decoder.peers.", "decoder.leaf_norms.")
+    peers = ("decoder.peers.", "decoder.leaf_norms.", "heads.")
     kept = {name: t for name, t in state["model"].items() if not name.startswith(peers)}
-    torch.save({**state, "model": kept, "last_optimizer_state": None}, plain)
+    cfg = {**state["cfg"], "model": model}
+    torch.save({**state, "cfg": cfg, "model": kept, "last_optimizer_state": None}, plain)
 
 
 def train_briefly(argv: list[str], folder: Path) -> str:

@@ -2,6 +2,7 @@
 
 from tsa_fairseq.objectives.pairwise import PairwiseObjective
 from tsa_fairseq.objectives.settings import Published
+from tsa_fairseq.outputs import Term, TokenBlock
 
 
 class Independent(PairwiseObjective):
@@ -13,6 +14,10 @@ class Independent(PairwiseObjective):
     def kd_weight(self, leaves: int, ramp: float) -> float:
         """0, whatever the flags say."""
         return 0.0
+
+    def terms(self, block: TokenBlock, ramp: float) -> list[Term]:
+        """How far apart the leaves are, with weight 0; nothing for one leaf."""
+        return super().terms(block, ramp) if block.log_probs.size(0) > 1 else []
 
     def formula(self) -> str:
         """The loss as a formula with this run's numbers."""
