@@ -23,12 +23,14 @@ import sentences  # noqa: E402
 import words  # noqa: E402
 from words import Pair  # noqa: E402
 
+from tsa_fairseq.objectives import OBJECTIVES  # noqa: E402
 
-def run_demo(*arguments, **environment):
-    """run.sh in this Python's environment."""
+
+def run_demo(*arguments, script="run.sh", **environment):
+    """run.sh, or another script of the demo, in this Python's environment."""
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     return subprocess.run(
-        ["bash", str(DEMO / "run.sh"), *map(str, arguments)],
+        ["bash", str(DEMO / script), *map(str, arguments)],
         capture_output=True,
         text=True,
         env={**os.environ, "PATH": path, **environment},
@@ -387,7 +389,7 @@ def test_a_leaf_that_learned_too_little_ends_in_an_error(
         (tmp_path / "data" / f"test.{side}").write_text("x\n" * 3)
     (tmp_path / "run.txt").write_text(f"quick={quick}\nseed=1\n")
     models = [result("plain", 90.0, ["a", "b", "c"]), result("tree", bleu, ["a", "b", "d"])]
-    monkeypatch.setattr(report, "read_results", lambda run: models)
+    monkeypatch.setattr(report, "read_results", lambda run, objectives: models)
     monkeypatch.setattr(report, "corpus_bleu", lambda *_: (3.0, ""))
 
     assert report.main(["table", "--run", str(tmp_path)]) == 1
@@ -400,7 +402,87 @@ def test_a_leaf_that_learned_too_little_ends_in_an_error(
     assert "seed=1" in shown.out
 
 
+def compared(folder, seed, *objectives, updates=300):
+    """A run of the demo's, as far as its folder tells."""
+    run = folder / f"seed{seed}"
+    for name in ("plain", *(f"tree{report.suffix(objective)}" for objective in objectives)):
+        (run / name).mkdir(parents=True)
+        (run / name / "trained").touch()
+    (run / "run.txt").write_text(f"quick=no\nseed={seed}\nupdates={updates}\n")
+    return run
+
+
+def test_comparison_of_all_trees_of_several_runs(tmp_path, monkeypatch, capsys):
+    runs = [compared(tmp_path, seed, "tsa", "one") for seed in (1, 2)]
+
+    def read(run, objectives):
+        assert objectives == ["tsa", "one"], "in the order of --objective"
+        more = 10.0 if run == runs[1] else 0.0
+        return [
+            result("plain", 50.0 + more, ["a"], exact=0.25, seconds=100),
+            result("tree", 40.0 + more, ["a"], exact=0.5, seconds=150 + more),
+            result("one", 30.0 + more, ["a"], exact=0.0, seconds=210),
+        ]
+
+    monkeypatch.setattr(report, "read_results", read)
+    assert report.main(["compare", "--run", *map(str, runs)]) == 0
+    assert capsys.readouterr().out.splitlines() == [
+        "| method | BLEU (seed 1, seed 2) | mean | exact | training time |",
+        "|---|---|---|---|---|",
+        "| plain | 50.0, 60.0 | 55.0 | 25.0% | 1.0, 1.0 x plain |",
+        "| `tsa` | 40.0, 50.0 | 45.0 | 50.0% | 1.5, 1.6 x plain |",
+        "| `one` | 30.0, 40.0 | 35.0 | 0.0% | 2.1, 2.1 x plain |",
+        "",
+        "sacreBLEU nrefs:1, 1 sentences; quick=no updates=300",
+    ]
+
+
+def test_runs_that_cannot_be_compared(tmp_path, capsys):
+    runs = [compared(tmp_path, 1, "tsa"), compared(tmp_path, 2, "tsa", updates=7)]
+    assert report.main(["compare", "--run", *map(str, runs)]) == 1
+    assert (
+        capsys.readouterr().err == f"error: --run: '{runs[1]}' differs from the first in updates\n"
+    )
+    runs = [compared(tmp_path / "other", 1, "tsa", "one"), compared(tmp_path / "other", 2, "tsa")]
+    assert report.main(["compare", "--run", *map(str, runs)]) == 1
+    assert capsys.readouterr().err == f"error: --run: '{runs[1]}' has no tree of one\n"
+
+
 # --- run.sh --------------------------------------------------------------------------------------
+
+
+def test_the_demo_knows_every_objective():
+    """run.sh, compare.sh and the package's own table, in one order."""
+    for script in ("run.sh", "compare.sh"):
+        text = (DEMO / script).read_text()
+        (names,) = re.findall(r"^OBJECTIVES=[('](.*)[)']$", text, re.MULTILINE)
+        assert names.split() == list(OBJECTIVES) == list(report.OBJECTIVES)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (
+            ["--fast"],
+            "unknown argument '--fast'; expected --seeds, --objectives, --updates, --out or "
+            "--quick (see compare.sh --help)",
+        ),
+        (["--seeds"], "--seeds: needs a value"),
+        (["--seeds", "1 x"], "--seeds: got 'x'; expected a whole number, 0 or more"),
+        (
+            ["--objectives", "tsa okdip"],
+            f"--objectives: got 'okdip'; expected one of: {' '.join(OBJECTIVES)}",
+        ),
+        (["--updates", "0"], "--updates: got '0'; expected a whole number, 1 or more"),
+    ],
+)
+def test_compare_refuses_bad_flags(arguments, message, tmp_path):
+    """All of them before any training."""
+    out = [] if "--out" in arguments else ["--out", tmp_path / "run"]
+    done = run_demo(*arguments, *out, script="compare.sh")
+
+    assert (done.returncode, done.stdout, done.stderr) == (1, "", f"error: {message}\n")
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize(
@@ -408,7 +490,7 @@ def test_a_leaf_that_learned_too_little_ends_in_an_error(
     [
         (
             ["--fast"],
-            "unknown argument '--fast'; expected --quick, --out, --seed or --updates "
+            "unknown argument '--fast'; expected --objective, --quick, --out, --seed or --updates "
             "(see run.sh --help)",
         ),
         (["--out"], "--out: needs a value"),
@@ -416,6 +498,10 @@ def test_a_leaf_that_learned_too_little_ends_in_an_error(
         (["--seed", "x"], "--seed: got 'x'; expected a whole number, 0 or more"),
         (["--updates", "0"], "--updates: got '0'; expected a whole number, 1 or more"),
         (["--updates", "ten"], "--updates: got 'ten'; expected a whole number, 1 or more"),
+        (
+            ["--objective", "okdip"],
+            f"--objective: got 'okdip'; expected one of: {' '.join(OBJECTIVES)}",
+        ),
     ],
 )
 def test_run_refuses_bad_flags(arguments, message, tmp_path):
@@ -477,6 +563,11 @@ def test_quick_run_is_interrupted_goes_on_and_learns(tmp_path):
     assert min(map(float, bleu.groups())) > 6
     sizes = re.search(r"^parameters, inference +([\d,]+) +([\d,]+)$", shown, re.MULTILINE)
     assert sizes[1] == sizes[2], "a leaf has the plain model's size"
+
+    done = run_demo("--quick", "--out", out, "--objective", "kd")
+    assert done.returncode == 0, done.stderr
+    assert "training the plain model" not in done.stdout, "it is the teacher"
+    assert done.stdout.endswith((out / "report-kd.txt").read_text())
 
     again = run_demo("--quick", "--out", out)
 

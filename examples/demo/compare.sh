@@ -22,16 +22,25 @@ END
 
 SEEDS='1 2' OUT=$ROOT/runs/compare FLAGS=()
 OBJECTIVES='tsa dml ensemble okddip one cl-ilr kdcl-naive kdcl-minlogit kd sokd rdrop none'
+CHOSEN=$OBJECTIVES
 while [ $# -gt 0 ]; do
     case "$1" in
         --seeds) flag_value "$1" "$@" && SEEDS=$2 && shift 2 ;;
-        --objectives) flag_value "$1" "$@" && OBJECTIVES=$2 && shift 2 ;;
-        --updates) flag_value "$1" "$@" && FLAGS+=("$1" "$2") && shift 2 ;;
+        --objectives) flag_value "$1" "$@" && CHOSEN=$2 && shift 2 ;;
+        --updates) flag_value "$1" "$@" && whole_number "$1" "$2" 1 && FLAGS+=("$1" "$2") && shift 2 ;;
         --out) flag_value "$1" "$@" && OUT=$2 && shift 2 ;;
         --quick) FLAGS+=("$1") && shift ;;
         -h | --help) usage && exit ;;
         *) die "unknown argument '$1'; expected --seeds, --objectives, --updates, --out or --quick (see compare.sh --help)" ;;
     esac
+done
+
+for seed in $SEEDS; do
+    whole_number --seeds "$seed" 0
+done
+for objective in $CHOSEN; do
+    # shellcheck disable=SC2086 - a list of words
+    one_of --objectives "$objective" $OBJECTIVES
 done
 
 # report_of OBJECTIVE: whether the run got as far as its report.
@@ -44,7 +53,7 @@ report_of() {
 folders=()
 for seed in $SEEDS; do
     folders+=("$OUT/seed$seed")
-    for objective in $OBJECTIVES; do
+    for objective in $CHOSEN; do
         # run.sh ends with an error if a leaf has learned little, which is a result here.
         bash "$HERE/run.sh" --objective "$objective" --seed "$seed" --out "$OUT/seed$seed" ${FLAGS[@]+"${FLAGS[@]}"} || report_of "$objective" || exit 1
     done

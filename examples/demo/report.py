@@ -24,6 +24,11 @@ from sacrebleu.metrics.bleu import BLEU
 
 PACKAGES = ("tsa_fairseq", "fairseq", "torch", "sentencepiece", "sacrebleu", "babel", "num2words")
 DEFAULT_OBJECTIVE = "tsa"
+# In the order in which they are shown; those of --kd-objective, without importing it.
+OBJECTIVES = (
+    *("tsa", "dml", "ensemble", "okddip", "one", "cl-ilr", "kdcl-naive", "kdcl-minlogit"),
+    *("kd", "sokd", "rdrop", "none"),
+)
 # The demo's promise. A plain model of this size and training is well above it.
 LEAST_BLEU = 60.0
 # With --quick there is no promise but that the leaf learned to translate: it has to score this many
@@ -242,7 +247,7 @@ def comparison(runs: Sequence[Path]) -> list[str]:
     """A Markdown table, one row a method: BLEU of every run, training time beside the plain one.
 
     Raises:
-        DemoError: the runs differ in more than their seed.
+        DemoError: the runs differ in more than their seed, or one lacks a tree of another.
     """
     settings = [read_settings(run) for run in runs]
     for run, other in zip(runs, settings, strict=True):
@@ -251,9 +256,15 @@ def comparison(runs: Sequence[Path]) -> list[str]:
             raise DemoError(
                 f"--run: '{run}' differs from the first in {', '.join(sorted(different))}"
             )
-    names = [d.name for d in runs[0].iterdir() if (d / "trained").exists() and d.name != "plain"]
-    objectives = [n.removeprefix("tree").removeprefix("-") or DEFAULT_OBJECTIVE for n in names]
-    found = [read_results(run, sorted(objectives)) for run in runs]
+    trained = [
+        [name for name in OBJECTIVES if (run / f"tree{suffix(name)}" / "trained").exists()]
+        for run in runs
+    ]
+    for name in {name for names in trained for name in names}:
+        for run, names in zip(runs, trained, strict=True):
+            if name not in names:
+                raise DemoError(f"--run: '{run}' has no tree of {name}")
+    found = [read_results(run, trained[0]) for run in runs]
     seeds = ", ".join(f"seed {other['seed']}" for other in settings)
     lines = [f"| method | BLEU ({seeds}) | mean | exact | training time |", "|---|---|---|---|---|"]
     rows = []
