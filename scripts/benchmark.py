@@ -3,6 +3,7 @@
     python scripts/benchmark.py all --out docs/benchmark
 
 Suites: ``loss``, the loss alone; ``step``, whole training steps; ``decode``, fairseq-generate.
+``objectives``, training steps with every --kd-objective, is not part of ``all``.
 Every variant has a process of its own, and all of a suite are measured in turn, so that other work
 on the machine falls on all alike: compare the ratios, not the times.
 """
@@ -75,13 +76,30 @@ def run_decode(args: argparse.Namespace, folder: Path) -> list[report.Row]:
     return report.rows("decode", setting, measured, args.device, args.fp16, "sentences/s")
 
 
-def _step_cases(args: argparse.Namespace, folder: Path, words: int) -> list[step.Case]:
+def run_objectives(args: argparse.Namespace, folder: Path) -> list[report.Row]:
+    """The stock model and every objective, for the first vocabulary."""
+    words = args.vocabulary[0]
+    setting = f"{args.model}, 4 leaves, batches of 4,096 tokens, V = {words}"
+    say(f"objectives: {setting}")
+    cases = step.objective_cases(
+        _corpus(folder, words), args.model, words, args.steps, args.device, args.fp16, folder
+    )
+    return report.rows(
+        "objectives", setting, measure(cases, args.rounds, say), args.device, args.fp16
+    )
+
+
+def _corpus(folder: Path, words: int) -> Path:
     corpus = folder / str(words)
     if not corpus.exists():
         corpus.mkdir()
         write_corpus(corpus, words)
+    return corpus / "data-bin"
+
+
+def _step_cases(args: argparse.Namespace, folder: Path, words: int) -> list[step.Case]:
     return step.cases(
-        corpus / "data-bin",
+        _corpus(folder, words),
         args.model,
         words,
         args.steps,
@@ -91,7 +109,7 @@ def _step_cases(args: argparse.Namespace, folder: Path, words: int) -> list[step
     )
 
 
-RUN = {"loss": run_loss, "step": run_step, "decode": run_decode}
+RUN = {"loss": run_loss, "step": run_step, "decode": run_decode, "objectives": run_objectives}
 
 
 def parser() -> argparse.ArgumentParser:
@@ -99,7 +117,7 @@ def parser() -> argparse.ArgumentParser:
     made = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    made.add_argument("suite", metavar="SUITE", help=f"one of {', '.join(SUITES)}, all")
+    made.add_argument("suite", metavar="SUITE", help=f"one of {', '.join(RUN)}, all")
     made.add_argument("--rounds", type=int, default=5, help="default: %(default)s")
     made.add_argument("--device", default="cpu", help="cpu or cuda (default: %(default)s)")
     made.add_argument("--fp16", action="store_true", help="half precision; with --device cuda")
@@ -133,8 +151,8 @@ def check(args: argparse.Namespace) -> None:
     Raises:
         UsageError: a bad value.
     """
-    if args.suite not in (*SUITES, "all"):
-        raise UsageError(f"SUITE: got '{args.suite}'; expected one of {', '.join(SUITES)}, all")
+    if args.suite not in (*RUN, "all"):
+        raise UsageError(f"SUITE: got '{args.suite}'; expected one of {', '.join(RUN)}, all")
     for flag in ("rounds", "steps", "leaves", "tokens", "width"):
         if getattr(args, flag) < 1:
             raise UsageError(f"--{flag}: got {getattr(args, flag)}; expected 1 or more")

@@ -172,7 +172,7 @@ def test_step_and_decode_suites(tmp_path):
 @pytest.mark.parametrize(
     ("argv", "message"),
     [
-        (["speed"], "SUITE: got 'speed'; expected one of loss, step, decode, all"),
+        (["speed"], "SUITE: got 'speed'; expected one of loss, step, decode, objectives, all"),
         (["loss", "--rounds", "0"], "--rounds: got 0; expected 1 or more"),
         (
             ["loss", "--vocabulary", "100"],

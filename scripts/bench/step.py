@@ -5,8 +5,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
+
 import tsa_fairseq
 from bench.measure import Case, Work
+from tsa_fairseq.objectives import OBJECTIVES
 from tsa_fairseq.topology import Dimensions, Topology, multiply_adds
 
 PLUGIN = str(Path(tsa_fairseq.__file__).parent)
@@ -21,6 +24,7 @@ TREES = {
     "iwslt_de_en": {"1 leaf": "6", "2 leaves": "1,1,1,1,1,2", "4 leaves": "1,1,1,1,2,4"},
 }
 STOCK, RDROP = "stock fairseq", "stock fairseq, R-Drop"
+STOCK_FLAGS = ["--arch", "transformer", "--criterion", "label_smoothed_cross_entropy"]
 
 
 @dataclass(frozen=True)
@@ -53,9 +57,69 @@ def cases(
     """
     from fairseq.criterions import CRITERION_REGISTRY
 
+    found = {STOCK: (STOCK_FLAGS, _cost(str(MODELS[model].encoder_layers), model, vocabulary))}
+    for name, tree in TREES[model].items():
+        argv = ["--user-dir", PLUGIN, "--arch", "tsa_transformer", "--tree", tree]
+        argv += ["--criterion", "tsa_online_kd", *flags]
+        found[f"tree, {name}"] = (argv, _cost(tree, model, vocabulary))
+    rdrop = f"{STOCK_FLAGS[-1]}_with_rdrop"
+    if rdrop in CRITERION_REGISTRY:
+        argv = ["--arch", "transformer", "--criterion", rdrop, "--rdrop-alpha", "5"]
+        found[RDROP] = (argv, 2 * found[STOCK][1])
+    common = _common(data, model, device, fp16)
+    return [
+        Case(name, prepare, Training((*common, *argv), steps), cost, device)
+        for name, (argv, cost) in found.items()
+    ]
+
+
+def objective_cases(
+    data: Path, model: str, vocabulary: int, steps: int, device: str, fp16: bool, folder: Path
+) -> list[Case]:
+    """The stock model, every objective on the tree of 4 leaves, and R-Drop on the plain one.
+
+    Args:
+        data, model, vocabulary, steps, device, fp16: see :func:`cases`.
+        folder: where a teacher is written, of the stock model's size and untrained.
+    """
+    common = _common(data, model, device, fp16)
+    plain, tree = str(MODELS[model].encoder_layers), TREES[model]["4 leaves"]
+    teacher = folder / "teacher.pt"
+    _write_teacher((*common, *STOCK_FLAGS), teacher)
+    made = [Case(STOCK, prepare, Training((*common, *STOCK_FLAGS), steps),
+                 _cost(plain, model, vocabulary), device)]  # fmt: skip
+    for name, objective in OBJECTIVES.items():
+        shape = plain if name == "rdrop" else tree
+        argv = ["--user-dir", PLUGIN, "--arch", "tsa_transformer", "--tree", shape]
+        argv += ["--criterion", "tsa_online_kd", "--kd-objective", name]
+        cost = _cost(shape, model, vocabulary) * objective.views
+        if objective.needs_teacher:
+            argv += ["--kd-teacher", str(teacher)]
+            cost = 0  # the teacher's and the bridge's are not counted
+        made.append(Case(name, prepare, Training((*common, *argv), steps), cost, device))
+    return made
+
+
+def _cost(tree: str, model: str, vocabulary: int) -> int:
     sizes = MODELS[model]
     dims = Dimensions(**{**vars(sizes), "vocabulary": vocabulary})
-    heads = "4"
+    return multiply_adds(Topology.parse(tree, sizes.encoder_layers), dims)
+
+
+def _write_teacher(argv: tuple[str, ...], path: Path) -> None:
+    from fairseq import options, tasks
+    from fairseq.dataclass.utils import convert_namespace_to_omegaconf
+
+    config = convert_namespace_to_omegaconf(
+        options.parse_args_and_arch(options.get_training_parser(), list(argv))
+    )
+    model = tasks.setup_task(config.task).build_model(config.model)
+    cfg = {"model": config.model, "task": {"data": config.task.data}}
+    torch.save({"cfg": cfg, "model": model.state_dict()}, path)
+
+
+def _common(data: Path, model: str, device: str, fp16: bool) -> list[str]:
+    sizes, heads = MODELS[model], "4"
     common = [str(data), "--share-all-embeddings", "--dropout", "0.3"]
     common += ["--label-smoothing", "0.1", "--max-tokens", "4096", "--seed", "1", "--lr", "1e-4"]
     common += ["--optimizer", "adam", "--clip-norm", "25", "--no-save", "--num-workers", "0"]
@@ -66,26 +130,7 @@ def cases(
         common += [f"--{side}-ffn-embed-dim", str(sizes.encoder_ffn_embed_dim)]
         common += [f"--{side}-attention-heads", heads]
     common += ["--cpu"] if device == "cpu" else []
-    common += ["--fp16", "--fp16-init-scale", "8"] if fp16 else []
-
-    plain_cost = multiply_adds(
-        Topology.parse(str(sizes.encoder_layers), sizes.encoder_layers), dims
-    )
-    smoothed = "label_smoothed_cross_entropy"
-    found = {STOCK: (["--arch", "transformer", "--criterion", smoothed], plain_cost)}
-    for name, tree in TREES[model].items():
-        topology = Topology.parse(tree, sizes.encoder_layers)
-        argv = ["--user-dir", PLUGIN, "--arch", "tsa_transformer", "--tree", tree]
-        argv += ["--criterion", "tsa_online_kd", *flags]
-        found[f"tree, {name}"] = (argv, multiply_adds(topology, dims))
-    rdrop = f"{smoothed}_with_rdrop"
-    if rdrop in CRITERION_REGISTRY:
-        argv = ["--arch", "transformer", "--criterion", rdrop, "--rdrop-alpha", "5"]
-        found[RDROP] = (argv, 2 * plain_cost)
-    return [
-        Case(name, prepare, Training((*common, *argv), steps), cost, device)
-        for name, (argv, cost) in found.items()
-    ]
+    return common + (["--fp16", "--fp16-init-scale", "8"] if fp16 else [])
 
 
 def prepare(training: Training) -> Callable[[], Work]:

@@ -15,7 +15,9 @@ class OKDDip(TargetObjective):
     """L = Σ_k CE_k + w(t) T² [Σ_{peers a} KL(t_a ‖ p_a^T) + KL(t̄ ‖ p_leader^T)], divided by K.
 
     t_a = softmax(Σ_b α_ab z_b / T), α_a = softmax_b((W_q h_a) · (W_k h_b)) over the peers b, itself
-    included, and t̄ = softmax(mean_b z_b / T). Leaf 0 is the leader, the others are peers.
+    included, and t̄ = softmax(mean_b z_b / T). Leaf 0 is the leader, the others are peers. A tree
+    that splits once, near the output, is the authors' branch-based variant; one that splits before
+    the first decoder layer comes close to their network-based one.
 
     Source: Online Knowledge Distillation with Diverse Peers (Chen, Mei, Wang, Feng, Chen, AAAI
     2020, arXiv 1912.00350); T = 3. The authors' code mixes logits, the paper probabilities:
