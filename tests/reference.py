@@ -61,8 +61,18 @@ class Case:
         self.attention, self.teacher = attention, teacher
         self.bridge, self.fixed_bridge = bridge, bridge and list(bridge)
 
+    def attached(self):
+        """The same where nothing is detached."""
+        self.fixed, self.fixed_gate, self.fixed_bridge = self.logits, self.gate, self.bridge
+        return self
+
     def cross_entropies(self, epsilon):
         return sum(smoothed_cross_entropy(z, self.gold, epsilon) for z in self.logits)
+
+
+def pull(target, mine, seek):
+    """KL(target ‖ mine), or KL(mine ‖ target)."""
+    return kl(mine, target) if seek else kl(target, mine)
 
 
 def mean(numbers):
@@ -97,52 +107,54 @@ def none(case, weight, T, epsilon):
     return case.cross_entropies(epsilon)
 
 
-def ensemble(case, weight, T, epsilon):
+def ensemble(case, weight, T, epsilon, seek=False):
     """Σ_k [CE_k + w T² KL(sg mean_j p_j ‖ p_k)]."""
     target = [mean(p) for p in columns([softmax(z, T) for z in case.fixed])]
     total = case.cross_entropies(epsilon)
-    return total + sum(weight * T**2 * kl(target, softmax(z, T)) for z in case.logits)
+    return total + sum(weight * T**2 * pull(target, softmax(z, T), seek) for z in case.logits)
 
 
-def cl_ilr(case, weight, T, epsilon):
-    """Σ_k [CE_k + w T² KL(softmax(mean_{j≠k} z_j / T) ‖ p_k)], nothing detached."""
+def cl_ilr(case, weight, T, epsilon, seek=False):
+    """Σ_k [CE_k + w T² KL(softmax(mean_{j≠k} z_j / T) ‖ p_k)]."""
     total = case.cross_entropies(epsilon)
     for k, mine in enumerate(case.logits):
-        others = [z for j, z in enumerate(case.logits) if j != k]
+        others = [z for j, z in enumerate(case.fixed) if j != k]
         target = softmax([mean(z) for z in columns(others)], T)
-        total += weight * T**2 * kl(target, softmax(mine, T))
+        total += weight * T**2 * pull(target, softmax(mine, T), seek)
     return total
 
 
-def kdcl_naive(case, weight, T, epsilon):
+def kdcl_naive(case, weight, T, epsilon, seek=False):
     """Σ_k [CE_k + w T² KL(sg p_t ‖ p_k)], t the leaf with the highest probability of the gold."""
     best = max(case.fixed, key=lambda z: softmax(z)[case.gold])
     total = case.cross_entropies(epsilon)
-    return total + sum(weight * T**2 * kl(softmax(best, T), softmax(z, T)) for z in case.logits)
+    return total + sum(
+        weight * T**2 * pull(softmax(best, T), softmax(z, T), seek) for z in case.logits
+    )
 
 
-def kdcl_minlogit(case, weight, T, epsilon):
+def kdcl_minlogit(case, weight, T, epsilon, seek=False):
     """Σ_k [CE_k + w T² KL(sg softmax(min_k(z_k − z_k^y) / T) ‖ p_k)]."""
     counted = [[z - leaf[case.gold] for z in leaf] for leaf in case.fixed]
     target = softmax([min(z) for z in columns(counted)], T)
     total = case.cross_entropies(epsilon)
-    return total + sum(weight * T**2 * kl(target, softmax(z, T)) for z in case.logits)
+    return total + sum(weight * T**2 * pull(target, softmax(z, T), seek) for z in case.logits)
 
 
 def mixture(weights, vectors):
     return [sum(w * x for w, x in zip(weights, column, strict=True)) for column in columns(vectors)]
 
 
-def one(case, weight, T, epsilon):
+def one(case, weight, T, epsilon, seek=False):
     """Σ_k [CE_k + w T² KL(sg p_e ‖ p_k)] + CE_e, z_e = Σ_k g_k z_k."""
     gate = softmax(case.gate)
     total = case.cross_entropies(epsilon)
     total += smoothed_cross_entropy(mixture(gate, case.logits), case.gold, epsilon)
     target = softmax(mixture(softmax(case.fixed_gate), case.fixed), T)
-    return total + sum(weight * T**2 * kl(target, softmax(z, T)) for z in case.logits)
+    return total + sum(weight * T**2 * pull(target, softmax(z, T), seek) for z in case.logits)
 
 
-def okddip(case, weight, T, epsilon, mix_probabilities=False, mask_self=False):
+def okddip(case, weight, T, epsilon, seek=False, mix_probabilities=False, mask_self=False):
     """Σ_k CE_k + w T² [Σ_a KL(t_a ‖ p_a) + KL(t̄ ‖ p_leader)]; α keeps its gradient."""
     peers = [m for m, leaf in enumerate(case.leaves) if leaf != 0]
     fixed = [case.fixed[m] for m in peers]
@@ -161,18 +173,18 @@ def okddip(case, weight, T, epsilon, mix_probabilities=False, mask_self=False):
             if mask_self:
                 scores[peers.index(m)] = -1e9
             weights = softmax([s - max(scores) for s in scores])
-        total += weight * T**2 * kl(target(weights), softmax(case.logits[m], T))
+        total += weight * T**2 * pull(target(weights), softmax(case.logits[m], T), seek)
     return total
 
 
-def kd(case, weight, T, epsilon):
+def kd(case, weight, T, epsilon, seek=False):
     """Σ_k [(1−w) CE_k + w T² KL(p_teacher ‖ p_k)]."""
     total = (1 - weight) * case.cross_entropies(epsilon)
     teacher = softmax(case.teacher, T)
-    return total + sum(weight * T**2 * kl(teacher, softmax(z, T)) for z in case.logits)
+    return total + sum(weight * T**2 * pull(teacher, softmax(z, T), seek) for z in case.logits)
 
 
-def sokd(case, weight, T, epsilon):
+def sokd(case, weight, T, epsilon, seek=False):
     """Σ_k [CE_k + w T² KL(sg p_A ‖ p_k)] + K · CE_A
 
     + K · w T² [KL(p_T ‖ p_A) + mean_k KL(sg p_k ‖ p_A)].
@@ -180,10 +192,10 @@ def sokd(case, weight, T, epsilon):
     K = len(case.logits)
     bridge, fixed_bridge = softmax(case.bridge, T), softmax(case.fixed_bridge, T)
     total = case.cross_entropies(epsilon)
-    total += sum(weight * T**2 * kl(fixed_bridge, softmax(z, T)) for z in case.logits)
+    total += sum(weight * T**2 * pull(fixed_bridge, softmax(z, T), seek) for z in case.logits)
     own = smoothed_cross_entropy(case.bridge, case.gold, epsilon)
-    own += weight * T**2 * kl(softmax(case.teacher, T), bridge)
-    own += weight * T**2 * mean(kl(softmax(z, T), bridge) for z in case.fixed)
+    own += weight * T**2 * pull(softmax(case.teacher, T), bridge, seek)
+    own += weight * T**2 * mean(pull(softmax(z, T), bridge, seek) for z in case.fixed)
     return total + K * own
 
 

@@ -1,16 +1,17 @@
 """Every objective through the fused loss and the dense one, against the plain loops."""
 
-import math
-
 import pytest
 import reference
 import torch
 from helpers import exactly
+from test_fused import Alive
 
+import tsa_fairseq.fused
 from tsa_fairseq.dense import dense_loss
 from tsa_fairseq.errors import UsageError
 from tsa_fairseq.fused import FusedLoss
 from tsa_fairseq.objectives import OBJECTIVES, KDSettings, build_objective
+from tsa_fairseq.objectives.base import TargetObjective
 from tsa_fairseq.outputs import Prediction, TokenBlock, TreeOutput
 
 TOKENS, WIDTH, WORDS, EPSILON = 3, 4, 6, 0.1
@@ -126,6 +127,8 @@ def compare_with_reference(name, leaves, settings, ramp, arguments=None):
     weight = objective.settings.alpha * ramp
     T = objective.settings.temperature
     cases = inputs.cases()
+    if not objective.settings.detach_targets:
+        cases = [case.attached() for case in cases]
 
     def total(case):
         return expected(name, case, weight, T, EPSILON, **(arguments or {})) / leaves
@@ -153,6 +156,17 @@ def compare_with_reference(name, leaves, settings, ramp, arguments=None):
         torch.testing.assert_close(actual, value, rtol=1e-6, atol=1e-8, msg=f"{name}: {part}")
     reached = {part for part, value in wanted.items() if value.abs().max() > 1e-7}
     assert reached == REACHED.get(name, {"features", "matrix"})
+
+
+TARGETS = [name for name, o in OBJECTIVES.items() if issubclass(o, TargetObjective)]
+
+
+@pytest.mark.parametrize("detach", [False, True])
+@pytest.mark.parametrize("direction", ["seek", "cover"])
+@pytest.mark.parametrize("name", TARGETS)
+def test_directions_and_detached_targets(name, direction, detach):
+    settings = dict(direction=direction, detach_targets=detach, temperature=2.0)
+    compare_with_reference(name, 3, settings, 0.7, dict(seek=direction == "seek"))
 
 
 @pytest.mark.parametrize("ramp", [1.0, 0.4])
@@ -372,7 +386,8 @@ FORMULAS = {
     "z_e = Σ_k g_k z_k, a = 1·w(t), w(t) over 27 updates",
     "cl-ilr": "(1/K) Σ_k [CE_k + a 3² KL(q_k ‖ p_k) at T = 3], q_k = softmax(mean_{j≠k} z_j / T), "
     "a = 1·w(t), w(t) over 27 updates",
-    "kdcl-naive": "(1/K) Σ_k [CE_k + a 2² KL(sg[p_t] ‖ p_k) at T = 2], t = argmin_j CE_j, a = 1",
+    "kdcl-naive": "(1/K) Σ_k [CE_k + a 2² KL(sg[p_t] ‖ p_k) at T = 2], "
+    "t = argmin_j -log p_j(y), a = 1",
     "kdcl-minlogit": "(1/K) Σ_k [CE_k + a 2² KL(sg[t] ‖ p_k) at T = 2], "
     "t = softmax(min_j (z_j - z_j^y) / T), a = 1",
     "kd": "(1/K) Σ_k [(1-a) CE_k + a 1² KL(p_teacher ‖ p_k) at T = 1], a = 0.5",
@@ -438,6 +453,12 @@ def test_formula_of_other_settings(name, settings, formula):
             "--kd-mask-self: got 'True' with --kd-objective one; expected --kd-objective okddip",
         ),
         (
+            "none",
+            dict(alpha=0.7),
+            "--kd-alpha: got 0.7 with --kd-objective none, which distils nothing; expected "
+            "another objective",
+        ),
+        (
             "okddip",
             dict(aggregation="x"),
             "--kd-aggregation: got 'x'; expected one of logits, probabilities",
@@ -455,14 +476,38 @@ def test_a_weight_above_1_takes_a_weight_of_the_cross_entropy():
     assert settled("one", rampup_updates=0, max_update=0).settings.ramp(0) == 1.0
 
 
-@pytest.mark.parametrize("name", OTHERS)
-def test_no_tensor_is_larger_than_a_block(name, monkeypatch):
-    """Of 11 tokens, in blocks of 2: what is alive beside the gradients does not grow with them."""
-    from test_fused import Largest
+@pytest.mark.parametrize("name", OBJECTIVES)
+def test_work_on_a_slice_holds_so_many_copies_of_it(name, monkeypatch):
+    """With slices as large as a block; and eight times the tokens hold no more."""
+    objective, leaves, tokens, words = settled(name, temperature=2.0), 3, 10, 3000
+    monkeypatch.setattr(tsa_fairseq.fused, "SLICE_LOGITS", leaves * tokens * words)
+    block = leaves * tokens * words * 8
+    most = []
+    for more in (4, 32):
+        inputs = Inputs(leaves, tokens=more * tokens, words=words)
+        arguments = inputs.arguments()
+        with Alive() as alive:
+            FusedLoss(objective, 1.0, EPSILON, tokens)(*arguments)
+        most.append(alive.most)
+    # what does not grow: the matrices' gradients, and blocks of teacher and bridge
+    fixed = 2 * words * (2 * WIDTH + 1) * 8 + 2 * block / leaves
+    assert most[0] <= (1 + objective.copies) * block + fixed
+    assert most[1] - most[0] < block / 4  # features and heads of 280 tokens more
 
-    inputs = Inputs(3, tokens=11, words=500)
-    with Largest() as largest:
-        loss, _ = FusedLoss(settled(name), 1.0, EPSILON, 2)(*inputs.arguments())
-        loss.backward()
-    of_teacher = math.prod(inputs.teacher.matrix.shape)
-    assert largest.elements == max(3 * 2 * 500, of_teacher)
+
+@pytest.mark.parametrize("copies", [4, 11])
+def test_slices_of_a_gpu_bound_their_work(copies):
+    logits = torch.empty(100, 2, 5, device="meta")
+    sizes = [part.stop - part.start for part in tsa_fairseq.fused._slices(logits, copies)]
+    assert sum(sizes) == 100 and max(sizes) == 400 // copies
+
+
+def test_probabilities_of_okddip_far_apart():
+    """A logit gap that no float64 holds as a probability: in log space it is none."""
+    inputs = Inputs(4)
+    with torch.no_grad():
+        inputs.tensors["features"] *= 300
+    objective = settled("okddip", aggregation="probabilities", temperature=1.0)
+    loss, _ = FusedLoss(objective, 1.0, EPSILON)(*inputs.arguments())
+    assert loss.isfinite()
+    assert all(g is None or g.isfinite().all() for g in inputs.gradients(loss).values())

@@ -1,5 +1,6 @@
 """The arguments of ``tsa_transformer``: what the command line left open, and what cannot work."""
 
+import os
 import re
 from argparse import Namespace
 
@@ -35,6 +36,14 @@ def complete_arguments(args: Namespace) -> None:
     base_architecture(args)
     if args.decoder_layers < 1:
         raise UsageError(f"--decoder-layers: got {args.decoder_layers}; expected 1 or more")
+    # fairseq-train parses its command line: a checkpoint's arguments have the model's name, too
+    training = (
+        hasattr(args, "save_dir") and hasattr(args, "max_update") and not hasattr(args, "_name")
+    )
+    if training and getattr(args, "criterion", None) == CRITERION:
+        if args.kd_objective is not None:
+            check_name(args.kd_objective)
+        follow_checkpoint(args)
     if not getattr(args, "tree", None):
         # R-Drop is the plain Transformer in two views
         rdrop = getattr(args, "kd_objective", None) == "rdrop"
@@ -58,8 +67,7 @@ def complete_arguments(args: Namespace) -> None:
         )
     if args.tree_init_from:
         check_exists(args.tree_init_from, FLAG)
-    # fairseq-train parses its command line: a checkpoint's arguments have the model's name, too
-    if hasattr(args, "save_dir") and hasattr(args, "max_update") and not hasattr(args, "_name"):
+    if training:
         _check_criterion(args, topology)
 
 
@@ -67,9 +75,6 @@ def _check_criterion(args: Namespace, topology: Topology) -> None:
     """Refuse bad flags of the criterion now: with several GPUs it is built in other processes."""
     criterion = getattr(args, "criterion", None)
     if criterion == CRITERION:
-        if args.kd_objective is not None:
-            check_name(args.kd_objective)
-        follow_checkpoint(args)
         if args.kd_objective is None:
             plain = topology.num_leaves == 1 and args.kd_views in (None, 1)
             args.kd_objective = ONE_LEAF_OBJECTIVE if plain else TREE_OBJECTIVE
@@ -78,6 +83,8 @@ def _check_criterion(args: Namespace, topology: Topology) -> None:
         check_group(objective, views, args.tree, topology.num_leaves)
         if args.kd_teacher:
             check_exists(args.kd_teacher, TEACHER_FLAG)
+            # a training may be resumed from another folder
+            args.kd_teacher = os.path.abspath(args.kd_teacher)
             args.kd_teacher_checksum = checksum(args.kd_teacher)
     elif topology.num_leaves > 1:
         raise UsageError(

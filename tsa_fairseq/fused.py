@@ -7,11 +7,13 @@ logits and is multiplied out at once into the gradients of features and output m
 then forgotten. What is held beside the inputs, in values of float32:
 
     logits of one block          K · n · V    CPU: 2^23 values or 34 MB, n = 64 for V = 32,768
-    work on a slice of it        3 · K · m · V, 2 more with T ≠ 1; CPU: 12 MB, m = 8 of the n tokens
+    work on a slice of it        c · K · m · V, c = 4 to 11 by objective; CPU: K · m · V = 4 MB
     gradients                    K · N · D + V · D, and their products with the loss's at backward
     in half precision            1/2 to 1 block more, and on a CPU the matrix, V · D
 
-A slice is what stays in a CPU's cache; on a GPU it is the whole block.
+A slice is what stays in a CPU's cache; on a GPU c slices are as much as 4 blocks. c is 4 where the
+gradient is written down (tsa, dml, rdrop, none), else what autograd keeps (``Objective.copies``).
+A teacher and a bridge count as leaves in K.
 
 Gradients on the way forward are the idea of Liger-Kernel's fused linear cross entropy, blocks that
 of Cut Your Losses (Wijmans et al., arXiv 2411.09009); here for losses between several predictions.
@@ -32,6 +34,8 @@ from tsa_fairseq.projection import Predictor, product_type
 
 # Logits (K · n · V) of a block: enough rows for fast matrix products.
 BLOCK_LOGITS = {"cpu": 2**23, "cuda": 2**24}
+# Tensors of a slice's size while its gradient is computed, for those who need fewest.
+LEAST_COPIES = 4
 # Logits of a slice on a CPU: 4 MB in float32.
 SLICE_LOGITS = 2**20
 
@@ -175,7 +179,7 @@ def _block_by_block(
         here = slice(start, start + size)
         logits = leaves.logits(here)
         of_others = {name: other.logits(here) for name, other in others.items()}
-        for part in _slices(logits):
+        for part in _slices(logits, call.loss.objective.copies):
             there = slice(start + part.start, start + part.stop)
             block = LogitBlock(
                 logits[part],
@@ -213,10 +217,11 @@ def _widened(head: Tensor) -> Tensor:
     return head.to(torch.promote_types(head.dtype, torch.float32))
 
 
-def _slices(logits: Tensor) -> Iterator[slice]:
-    """Of a block's tokens, as many at a time as a CPU's cache holds."""
+def _slices(logits: Tensor, copies: int) -> Iterator[slice]:
+    """Of a block's tokens, as many at a time as a CPU's cache or a bound on memory takes."""
     tokens, leaves, vocabulary = logits.shape
-    size = max(1, SLICE_LOGITS // (leaves * vocabulary)) if logits.device.type == "cpu" else tokens
+    on_cpu = logits.device.type == "cpu"
+    size = SLICE_LOGITS // (leaves * vocabulary) if on_cpu else tokens * LEAST_COPIES // copies
     for start in range(0, max(tokens, 1), max(size, 1)):
         yield slice(start, min(start + size, tokens))
 

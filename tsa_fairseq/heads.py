@@ -5,8 +5,9 @@ they are built for the objective that needs them only. Under ``heads`` in a chec
 """
 
 import json
+import logging
 from argparse import Namespace
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -21,7 +22,9 @@ from tsa_fairseq.outputs import Prediction
 from tsa_fairseq.teacher import Teacher, TeacherOutput
 from tsa_fairseq.views import Views
 
-# of their parameters in the model
+logger = logging.getLogger(__name__)
+
+# of their parameters' names in the model
 PREFIX = "heads."
 BRIDGE_STARTS = ("teacher", "random")
 DEFAULT_BRIDGE_LAYERS = 2
@@ -75,7 +78,8 @@ class PeerAttention(nn.Module):
         stacked = torch.stack(list(features), dim=2).detach()  # B x T x P x D
         query, key = self.query(stacked), self.key(stacked)
         wide = torch.promote_types(query.dtype, torch.float32)
-        return query.to(wide) @ key.to(wide).mT
+        with torch.autocast(query.device.type, enabled=False):
+            return query.to(wide) @ key.to(wide).mT
 
 
 class Bridge(nn.Module):
@@ -108,12 +112,28 @@ class Bridge(nn.Module):
     @torch.no_grad()
     def start_from(self, teacher: Teacher) -> None:
         """Copy the teacher's top layers, final norm and output matrix."""
-        stock = teacher.model.decoder
-        for mine, theirs in zip(self.layers, stock.layers[-len(self.layers) :], strict=True):
+        for mine, theirs in self._pairs(teacher):
             mine.load_state_dict(theirs.state_dict())
+
+    @torch.no_grad()
+    def improve(self, teacher: Teacher) -> None:
+        """The way back: the teacher's top layers become the bridge's, which makes it a better one.
+
+        If the teacher shares its output matrix with its embeddings, they are shared no more.
+        """
+        output = teacher.model.decoder.output_projection
+        output.weight = nn.Parameter(output.weight.clone(), requires_grad=False)
+        for mine, theirs in self._pairs(teacher):
+            theirs.load_state_dict(mine.state_dict())
+
+    def _pairs(self, teacher: Teacher) -> list[tuple[nn.Module, nn.Module]]:
+        """Modules of the bridge, and the teacher's that they stand for."""
+        stock, first = teacher.model.decoder, teacher.num_layers - len(self.layers)
+        # by index: fairseq's list for layer drop cannot be sliced
+        pairs = [(layer, stock.layers[first + n]) for n, layer in enumerate(self.layers)]
         if self.layer_norm is not None:
-            self.layer_norm.load_state_dict(stock.layer_norm.state_dict())
-        self.output_projection.weight.copy_(teacher.output_matrix)
+            pairs.append((self.layer_norm, stock.layer_norm))
+        return [*pairs, (self.output_projection, stock.output_projection)]
 
     def forward(self, teacher: TeacherOutput) -> Prediction:
         """Features, B x T x D', and output matrix, from what the teacher computed."""
@@ -158,6 +178,23 @@ def build_heads(args: Namespace, decoder: Any, task: Any) -> nn.ModuleDict:
     else:
         heads["bridge"] = _build_bridge(args, task)
     return heads
+
+
+def fitting_heads(heads: nn.ModuleDict, state: Mapping[str, Any]) -> dict[str, Any]:
+    """A model's state in which every head is the state's own if it is the same, else the model's.
+
+    A head is taken as a whole: a bridge of three layers is not one of two with one more.
+    """
+    taken = {name: tensor for name, tensor in state.items() if not name.startswith(PREFIX)}
+    for name, head in heads.items():
+        lead = f"{PREFIX}{name}."
+        own = {lead + n: tensor for n, tensor in head.state_dict().items()}
+        theirs = {n: tensor for n, tensor in state.items() if n.startswith(lead)}
+        same = {n: t.shape for n, t in own.items()} == {n: t.shape for n, t in theirs.items()}
+        if not same:
+            logger.warning("the checkpoint has no %s like this model's, which starts afresh", name)
+        taken.update(theirs if same else own)
+    return taken
 
 
 def _build_bridge(args: Namespace, task: Any) -> Bridge:

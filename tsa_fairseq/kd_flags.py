@@ -49,7 +49,7 @@ class TSAOnlineKDConfig(FairseqDataclass):
     )
     kd_rampup_updates: Optional[int] = _given(  # noqa: UP045
         "updates over which the distillation's weight rises; 0: none (default: as published, "
-        "which for okddip, one and cl-ilr is 27% of --max-update)"
+        "which for okddip, one and cl-ilr is 27% of --max-update; give it if that changes)"
     )
     kd_trunk_gradient: Optional[str] = _given(  # noqa: UP045
         "gradient into a layer that several branches share: their sum, or their mean "
@@ -72,7 +72,7 @@ class TSAOnlineKDConfig(FairseqDataclass):
         default=False, metadata={"help": "with okddip: no peer attends to itself"}
     )
     kd_teacher: Optional[str] = _given(  # noqa: UP045
-        "with kd and sokd: a checkpoint of fairseq's transformer with this target dictionary; "
+        "with kd and sokd: a checkpoint of fairseq's transformer with the same dictionaries; "
         "a resumed training finds it again"
     )
     kd_bridge_layers: Optional[int] = _given(  # noqa: UP045
@@ -134,8 +134,11 @@ def objective_from_flags(flags: Any) -> Objective:
             "which takes all tokens at once; expected --kd-loss fused"
         )
     _check_choice("--kd-views-leaves", flags.kd_views_leaves, VIEWS_LEAVES)
-    _check_choice("--kd-detach-targets", flags.kd_detach_targets, ("yes", "no"))
-    detach = flags.kd_detach_targets
+    # checkpoints of 0.1.0 have a truth value there
+    detach = {"True": "yes", "False": "no"}.get(
+        str(flags.kd_detach_targets), flags.kd_detach_targets
+    )
+    _check_choice("--kd-detach-targets", detach, ("yes", "no"))
     settings = KDSettings(
         alpha=flags.kd_alpha,
         ce_weight=flags.kd_ce_weight,
@@ -201,7 +204,7 @@ def _check_teacher_flags(flags: Any, objective: Objective) -> None:
     if objective.needs_teacher and not flags.kd_teacher:
         raise UsageError(
             f"--kd-teacher: not given; --kd-objective {name} needs a checkpoint of fairseq's "
-            "transformer with this target dictionary"
+            "transformer with the same dictionaries"
         )
     if flags.kd_teacher and not objective.needs_teacher:
         able = ", ".join(n for n, o in OBJECTIVES.items() if o.needs_teacher)

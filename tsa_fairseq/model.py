@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from tsa_fairseq.arguments import complete_arguments, inference_leaf
 from tsa_fairseq.decoder import TreeDecoder
-from tsa_fairseq.heads import PREFIX, build_heads, run_heads
+from tsa_fairseq.heads import build_heads, fitting_heads, run_heads
 from tsa_fairseq.outputs import TreeOutput
 from tsa_fairseq.teacher import TeacherOutput
 from tsa_fairseq.topology import Topology
@@ -156,14 +156,13 @@ class TSATransformerModel(TransformerModel):
     def load_state_dict(
         self, state_dict: dict[str, Any], strict: bool = True, *args: Any, **kwargs: Any
     ) -> Any:
-        """Heads that the checkpoint has no use for here are left out, missing ones stay as built.
+        """A head that the checkpoint does not have, or has in another size, stays as it was built.
 
         That is the case where a training starts from the parameters of one with another objective;
         a training that goes on has the same (:mod:`tsa_fairseq.resume`).
         """
-        own = {n: t for n, t in self.state_dict().items() if n.startswith(PREFIX)}
-        given = {n: t for n, t in state_dict.items() if not n.startswith(PREFIX) or n in own}
-        return super().load_state_dict({**own, **given}, strict, *args, **kwargs)
+        fitting = fitting_heads(self.heads, state_dict)
+        return super().load_state_dict(fitting, strict, *args, **kwargs)
 
     def prepare_for_inference_(self, cfg: Any) -> None:
         """Keep the leaf that translates, so that generation is the plain Transformer's."""

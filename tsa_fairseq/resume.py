@@ -19,16 +19,20 @@ def follow_checkpoint(args: Namespace) -> None:
     ``--finetune-from-model``: both start another training from a checkpoint's parameters.
 
     Args:
-        args: parsed by fairseq-train; ``kd_objective`` and ``kd_teacher`` may be None.
+        args: parsed by fairseq-train; ``kd_objective``, ``kd_teacher`` and ``kd_bridge_layers`` are
+            None where they were not given, and become the checkpoint's.
 
     Raises:
-        UsageError: another objective or another teacher than the checkpoint's.
+        UsageError: another objective, teacher or number of the bridge's layers than the
+            checkpoint's, or a teacher that is gone.
     """
-    path = _to_resume(args)
+    path = None if args.reset_optimizer else _to_resume(args)
     stored = None if path is None else _stored_arguments(path)
     theirs = getattr(stored, "kd_objective", None)
-    if theirs is None or args.reset_optimizer:
+    if theirs is None:
         return
+    if theirs == "tsa" and str(getattr(stored, "tree", "")).isdigit() and not _views(stored):
+        theirs = "none"  # as releases before 0.2 named what a tree of one leaf learns
     if args.kd_objective is None:
         args.kd_objective = theirs
     if args.kd_objective != theirs:
@@ -37,8 +41,21 @@ def follow_checkpoint(args: Namespace) -> None:
             f"expected {theirs}, another --save-dir, or --reset-optimizer to start anew from its "
             "parameters"
         )
+    layers = getattr(stored, "kd_bridge_layers", None)
+    if args.kd_bridge_layers is None:
+        args.kd_bridge_layers = layers
+    if args.kd_bridge_layers != layers:
+        raise UsageError(
+            f"--kd-bridge-layers: got {args.kd_bridge_layers}, but '{path}' was trained with "
+            f"{layers}; expected {layers}, or --reset-optimizer to start anew"
+        )
     teacher = getattr(stored, "kd_teacher", None)
     if teacher is not None and args.kd_teacher is None:
+        if not os.path.isfile(teacher):
+            raise UsageError(
+                f"{FLAG}: not given, and the teacher that '{path}' was trained with, '{teacher}', "
+                "is not there; expected where it is now"
+            )
         args.kd_teacher = teacher
         logger.info("%s: %s, as in %s", FLAG, teacher, path)
     known = getattr(stored, "kd_teacher_checksum", None)
@@ -54,7 +71,14 @@ def _to_resume(args: Namespace) -> str | None:
     path = args.restore_file
     if path == "checkpoint_last.pt":
         path = os.path.join(args.save_dir, path)
+        once = getattr(args, "continue_once", None)
+        if once is not None and not os.path.isfile(path):
+            path = once
     return path if os.path.isfile(path) else None
+
+
+def _views(stored: Any) -> bool:
+    return (getattr(stored, "kd_views", None) or 1) > 1
 
 
 def _stored_arguments(path: str) -> Any:

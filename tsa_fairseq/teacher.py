@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from fairseq.data import Dictionary
 from fairseq.models import ARCH_CONFIG_REGISTRY, ARCH_MODEL_REGISTRY
-from fairseq.models.transformer import TransformerModel, base_architecture
+from fairseq.models.transformer import TransformerModel
 from torch import Tensor
 
 from tsa_fairseq.checkpoint import model_arguments, read_checkpoint
@@ -24,6 +24,16 @@ from tsa_fairseq.outputs import Prediction
 logger = logging.getLogger(__name__)
 
 FLAG = "--kd-teacher"
+# What of a model's arguments its decoder's layers and final norm are built from.
+_MAKES_LAYERS = {
+    *("encoder_embed_dim", "decoder_embed_dim", "decoder_ffn_embed_dim"),
+    *("decoder_attention_heads", "decoder_normalize_before", "no_decoder_final_norm"),
+    *("dropout", "attention_dropout", "activation_dropout", "relu_dropout", "activation_fn"),
+    *("no_cross_attention", "cross_self_attention", "char_inputs", "adaptive_input"),
+    *("decoder_output_dim", "decoder_input_dim", "export", "scale_attn", "scale_heads"),
+    *("scale_fc", "scale_resids", "decoder_xformers_att_config"),
+    *("quant_noise_pq", "quant_noise_pq_block_size"),
+}
 
 
 @dataclass(frozen=True)
@@ -135,10 +145,8 @@ def checksum(path: str) -> str:
 
 def _layout(args: Namespace) -> dict[str, Any]:
     """The arguments that make its layers, for who builds some of them without the file."""
-    defaults = Namespace()
-    base_architecture(defaults)
-    found = {name: getattr(args, name, value) for name, value in vars(defaults).items()}
-    return {n: v for n, v in found.items() if isinstance(v, (bool, int, float, str))}
+    plain = {n: v for n, v in vars(args).items() if isinstance(v, (bool, int, float, str))}
+    return {name: value for name, value in plain.items() if name in _MAKES_LAYERS}
 
 
 def _check_dictionaries(path: str, state: dict[str, Any], task: Any) -> None:
@@ -150,8 +158,8 @@ def _check_dictionaries(path: str, state: dict[str, Any], task: Any) -> None:
         matrix = state["model"].get(weight, state["model"].get("decoder.embed_tokens.weight"))
         words = 0 if matrix is None else matrix.size(0)
         theirs = _stored_dictionary(path, state, f"{side}_lang", task)
-        if theirs is not None and theirs != dictionary:
-            _refuse_dictionary(path, side, theirs, dictionary)
+        if theirs is not None and theirs[1] != dictionary:
+            _refuse_dictionary(path, side, *theirs, dictionary)
         if words != len(dictionary):
             raise UsageError(
                 f"{FLAG}: '{path}' was trained with a {side} dictionary of {words:,} words, "
@@ -159,13 +167,15 @@ def _check_dictionaries(path: str, state: dict[str, Any], task: Any) -> None:
             )
 
 
-def _refuse_dictionary(path: str, side: str, theirs: Dictionary, ours: Dictionary) -> None:
+def _refuse_dictionary(
+    path: str, side: str, file: str, theirs: Dictionary, ours: Dictionary
+) -> None:
     special = ours.nspecial
     common = set(theirs.symbols[special:]) & set(ours.symbols[special:])
     if not common:
         raise UsageError(
-            f"{FLAG}: '{path}' has no word of its {side} dictionary in common with this data; "
-            "expected the same dictionary"
+            f"{FLAG}: '{path}' has no word of its {side} dictionary, '{file}', in common with "
+            "this data; expected the same dictionary"
         )
     place = next(
         (i for i, (a, b) in enumerate(zip(theirs.symbols, ours.symbols, strict=False)) if a != b),
@@ -173,15 +183,18 @@ def _refuse_dictionary(path: str, side: str, theirs: Dictionary, ours: Dictionar
     )
     a, b = (f"'{d[place]}'" if place < len(d) else "nothing" for d in (theirs, ours))
     raise UsageError(
-        f"{FLAG}: '{path}' was trained with another {side} dictionary: word {place} is {a} there "
-        f"and {b} here; expected the same dictionary"
+        f"{FLAG}: '{path}' was trained with another {side} dictionary, '{file}': word {place} is "
+        f"{a} there and {b} here; expected the same dictionary"
     )
 
 
-def _stored_dictionary(path: str, state: dict[str, Any], side: str, task: Any) -> Dictionary | None:
-    """fairseq's checkpoints name the data they were trained on, and hold no dictionary.
+def _stored_dictionary(
+    path: str, state: dict[str, Any], side: str, task: Any
+) -> tuple[str, Dictionary] | None:
+    """The file and what it says, if there is one.
 
-    They do not name the languages if those were inferred from the data.
+    fairseq's checkpoints hold no dictionary, but name the data they were trained on. They do not
+    name the languages if those were inferred from the data.
     """
     stored = model_arguments(state, "task")
     language = getattr(stored, side, None) or getattr(getattr(task, "cfg", None), side, None)
@@ -189,10 +202,10 @@ def _stored_dictionary(path: str, state: dict[str, Any], side: str, task: Any) -
     folders = [os.path.dirname(path), data]
     for folder in folders:
         file = os.path.join(folder, f"dict.{language}.txt")
-        if folder and os.path.isfile(file):
-            return Dictionary.load(file)
+        if language is not None and folder and os.path.isfile(file):
+            return file, Dictionary.load(file)
     logger.warning(
-        "%s: no dict.%s.txt beside %s or in its data: only the number of words is compared",
-        *(FLAG, language, path),
+        "%s: no %s beside %s or in its data: only the number of words is compared",
+        *(FLAG, "dictionary" if language is None else f"dict.{language}.txt", path),
     )
     return None

@@ -4,7 +4,8 @@ Backpropagation adds up the gradients of all leaves in the layers that they shar
 learning (CL-ILR, Song & Chai, NeurIPS 2018, section 3.2) divides the gradient by the number of
 children at every split instead, and leaves the forward pass as it is. The paper's networks have
 only a trunk; here every decoder layer also reads the encoder, which all leaves share. Its gradient
-is divided in the same way: a leaf's share in it is that of its path.
+is divided in the same way: a leaf's share in it is that of its path. What else reads the state at a
+split, the gate of ONE, is divided with the branches.
 """
 
 from collections.abc import Callable, Iterator, Mapping

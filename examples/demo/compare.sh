@@ -43,19 +43,20 @@ for objective in $CHOSEN; do
     one_of --objectives "$objective" $OBJECTIVES
 done
 
-# report_of OBJECTIVE: whether the run got as far as its report.
+# report_of OBJECTIVE: what run.sh writes at its end.
 report_of() {
-    local report=$OUT/seed$seed/report-$1.txt
-    [ "$1" != tsa ] || report=$OUT/seed$seed/report.txt
-    [ -f "$report" ]
+    local name=report-$1.txt
+    [ "$1" != tsa ] || name=report.txt
+    printf '%s\n' "$OUT/seed$seed/$name"
 }
 
 folders=()
 for seed in $SEEDS; do
     folders+=("$OUT/seed$seed")
     for objective in $CHOSEN; do
+        rm -f "$(report_of "$objective")"
         # run.sh ends with an error if a leaf has learned little, which is a result here.
-        bash "$HERE/run.sh" --objective "$objective" --seed "$seed" --out "$OUT/seed$seed" ${FLAGS[@]+"${FLAGS[@]}"} || report_of "$objective" || exit 1
+        bash "$HERE/run.sh" --objective "$objective" --seed "$seed" --out "$OUT/seed$seed" ${FLAGS[@]+"${FLAGS[@]}"} || [ -f "$(report_of "$objective")" ] || exit 1
     done
 done
 find_commands "$ROOT"

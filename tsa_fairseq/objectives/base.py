@@ -7,7 +7,7 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor
 
-from tsa_fairseq.divergence import Detach, SmoothedCrossEntropy
+from tsa_fairseq.divergence import SmoothedCrossEntropy
 from tsa_fairseq.objectives.settings import KDSettings, Published
 from tsa_fairseq.outputs import LogitBlock, LossSums, Term, TokenBlock
 from tsa_fairseq.token_loss import sum_up
@@ -31,6 +31,8 @@ class Objective(ABC):
     needs_teacher: ClassVar[bool] = False
     head: ClassVar[Literal["gate", "peer_attention", "bridge"] | None] = None
     views: ClassVar[int] = 1
+    # tensors of the logits' size that exist at once while ``block_sums_`` works, at T ≠ 1
+    copies: ClassVar[int] = 7
     trunk_gradient: ClassVar[Literal["sum", "mean"]] = "sum"
 
     def __init__(self, settings: KDSettings) -> None:
@@ -162,11 +164,6 @@ class Objective(ABC):
     def remark(self) -> str:
         """What follows the sum over leaves in the formula: more terms, and what targets are."""
         return ""
-
-    @property
-    def detach(self) -> Detach:
-        """Which side of a divergence between leaves has no gradient."""
-        return self.settings.direction if self.settings.detach_targets else "none"
 
 
 class TargetObjective(Objective):

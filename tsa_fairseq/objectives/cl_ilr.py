@@ -19,6 +19,7 @@ class CLILR(TargetObjective):
 
     published = Published("cl-ilr", temperature=3.0, detach_targets=False, ramp_share=80 / 300)
     trunk_gradient = "mean"
+    copies = 11
 
     def distillation(self, block: TokenBlock) -> Tensor:
         """KL from the softmax of the other leaves' mean logits: K x N."""

@@ -31,13 +31,13 @@ class KDCLNaive(TargetObjective):
 
     def remark(self) -> str:
         """For the formula."""
-        return ", t = argmin_j CE_j"
+        return ", t = argmin_j -log p_j(y)"
 
 
 class KDCLMinLogit(TargetObjective):
     """L = Σ_k [CE_k + λ T² KL(sg[t] ‖ p_k^T)], t = softmax(min_j (z_j − z_j^y) / T), divided by K.
 
-    Source: as :class:`KDCLNaive`. At T = 1 the target's cross entropy is that of no leaf or lower.
+    Source: as :class:`KDCLNaive`. At T = 1 its −log t(y) is never above any leaf's.
     """
 
     published = Published("kdcl-minlogit", temperature=2.0)

@@ -1,7 +1,8 @@
 """No distillation: the control, which tells what the tree does by itself."""
 
+from tsa_fairseq.errors import UsageError
 from tsa_fairseq.objectives.pairwise import PairwiseObjective
-from tsa_fairseq.objectives.settings import Published
+from tsa_fairseq.objectives.settings import KDSettings, Published
 from tsa_fairseq.outputs import Term, TokenBlock
 
 
@@ -11,8 +12,16 @@ class Independent(PairwiseObjective):
     published = Published("none", alpha=0.0)
     least_members = 1
 
+    def __init__(self, settings: KDSettings) -> None:
+        super().__init__(settings)
+        if self.settings.alpha > 0:
+            raise UsageError(
+                f"--kd-alpha: got {self.settings.alpha:g} with --kd-objective none, which distils "
+                "nothing; expected another objective"
+            )
+
     def kd_weight(self, leaves: int, ramp: float) -> float:
-        """0, whatever the flags say."""
+        """0."""
         return 0.0
 
     def terms(self, block: TokenBlock, ramp: float) -> list[Term]:

@@ -22,42 +22,46 @@ class OKDDip(TargetObjective):
     Source: Online Knowledge Distillation with Diverse Peers (Chen, Mei, Wang, Feng, Chen, AAAI
     2020, arXiv 1912.00350); T = 3. The authors' code mixes logits, the paper probabilities:
     ``--kd-aggregation``. Differs from their code in that the peers' logits and features are
-    detached in targets, whereas α is not: it learns through t_a only. ``--kd-detach-targets no``
-    detaches nothing, as there. A peer that attends to itself alone has nothing to learn:
+    detached in targets, whereas α is not: it learns through t_a only. With ``--kd-detach-targets
+    no`` the peers' logits get a gradient from targets, as there; features get none from α.
+    A peer that attends to itself alone has nothing to learn:
     ``--kd-mask-self`` forbids it.
     """
 
     published = Published("okddip", temperature=3.0, ramp_share=80 / 300)
     least_leaves = 3
     head = "peer_attention"
+    copies = 11
 
     def distillation(self, block: TokenBlock) -> Tensor:
         """KL from each peer's own target, and for the leader from the peers' mean: K x N."""
-        temperature, log_probs = self.settings.temperature, block.log_probs
+        log_probs = tempered(block.log_probs, self.settings.temperature)
         peers = [m for m, leaf in enumerate(block.leaves) if leaf != 0]
-        mixed = self.stopped(log_probs[peers])  # P x N x V
-        probabilities = self.settings.aggregation == "probabilities"
-        if probabilities:
-            mixed = tempered(mixed, temperature).exp()
-        targets = torch.einsum("nab,bnv->anv", self._attention(block, len(peers)), mixed)
-        of_leader = mixed.mean(dim=0)
-        target = torch.stack(
-            [of_leader if leaf == 0 else targets[peers.index(m)]
-             for m, leaf in enumerate(block.leaves)]
-        )  # K x N x V  # fmt: skip
-        if probabilities:
-            target = target.log()
-        else:
-            target = (target / temperature).log_softmax(dim=-1)
-        return self.towards(target, tempered(log_probs, temperature))
+        mixed = self.stopped(block.log_probs[peers])  # P x N x V
+        attention = self._attention(block, len(peers))  # N x P x P
+        evenly = attention.new_full(attention.shape[:-1], -math.log(len(peers)))
+        values = []
+        for member, leaf in enumerate(block.leaves):
+            log_weights = evenly if leaf == 0 else attention[:, peers.index(member)]
+            values.append(self.towards(self._mixture(mixed, log_weights.t()), log_probs[member]))
+        return torch.stack(values)
+
+    def _mixture(self, peers: Tensor, log_weights: Tensor) -> Tensor:
+        """A target, N x V, from peers at temperature 1, P x N x V, and log α, P x N."""
+        temperature = self.settings.temperature
+        if self.settings.aggregation == "probabilities":
+            return (tempered(peers, temperature) + log_weights.unsqueeze(-1)).logsumexp(dim=0)
+        logits = torch.einsum("pn,pnv->nv", log_weights.exp(), peers)
+        return (logits / temperature).log_softmax(dim=-1)
 
     def _attention(self, block: TokenBlock, peers: int) -> Tensor:
-        """α: N x P x P."""
+        """log α: N x P x P; where a peer may not attend to itself, the smallest number there is."""
         scores = block.heads["peer_attention"].to(block.log_probs.dtype)
         if self.settings.mask_self:
             itself = torch.eye(peers, dtype=torch.bool, device=scores.device)
-            scores = scores.masked_fill(itself, -math.inf)
-        return scores.softmax(dim=-1)
+            # not -inf, whose difference from itself is no number
+            scores = scores.masked_fill(itself, torch.finfo(scores.dtype).min)
+        return scores.log_softmax(dim=-1)
 
     def figures(self, block: TokenBlock) -> dict[str, Tensor]:
         """The authors' measure: mean distance ‖p_a − p_b‖₂ between two peers."""

@@ -24,8 +24,9 @@ class ONE(TargetObjective):
     def distillation(self, block: TokenBlock) -> Tensor:
         """KL from the gated ensemble: K x N."""
         temperature = self.settings.temperature
-        target = (self._mixed(block) / temperature).log_softmax(dim=-1)
-        return self.towards(self.stopped(target), tempered(block.log_probs, temperature))
+        with torch.set_grad_enabled(torch.is_grad_enabled() and not self.settings.detach_targets):
+            target = (self._mixed(block) / temperature).log_softmax(dim=-1)
+        return self.towards(target, tempered(block.log_probs, temperature))
 
     def further_terms(self, block: TokenBlock, ramp: float) -> list[Term]:
         """The ensemble's cross entropy, weighted as a leaf's."""

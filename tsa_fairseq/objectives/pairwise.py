@@ -5,13 +5,20 @@ from collections.abc import Mapping
 from torch import Tensor
 
 from tsa_fairseq.closed_form import peer_cross_entropy_
-from tsa_fairseq.divergence import peer_divergence, tempered
+from tsa_fairseq.divergence import Detach, peer_divergence, tempered
 from tsa_fairseq.objectives.base import Objective
 from tsa_fairseq.outputs import LogitBlock, LossSums, TokenBlock
 
 
 class PairwiseObjective(Objective):
     """Cross entropy, and the mean divergence of every leaf from its peers; gradients by hand."""
+
+    copies = 5
+
+    @property
+    def detach(self) -> Detach:
+        """Which side of a divergence between leaves has no gradient."""
+        return self.settings.direction if self.settings.detach_targets else "none"
 
     @property
     def kd_is_pairwise_kl(self) -> bool:

@@ -24,6 +24,7 @@ class SOKD(TargetObjective):
     least_members = 1
     needs_teacher = True
     head = "bridge"
+    copies = 9
 
     def distillation(self, block: TokenBlock) -> Tensor:
         """The leaves' KL from the bridge: K x N."""
