@@ -52,6 +52,16 @@ def test_heads_compute_scores_in_float32(dtype):
     assert gate(features[0]).dtype == attention(features).dtype == torch.float32
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_heads_compute_scores_in_float32_under_autocast(dtype):
+    gate, attention = Gate(16, 3), PeerAttention(16)
+    features = [300 * torch.randn(2, 4, 16) for _ in range(3)]
+    with torch.autocast("cpu", dtype=dtype):
+        scores = attention(features)
+        assert gate(features[0]).dtype == scores.dtype == torch.float32
+    assert scores.isfinite().all()
+
+
 def test_peer_attention_by_hand():
     attention = PeerAttention(16).double()  # 16 / 8 = 2
     features = [torch.randn(1, 1, 16, dtype=torch.float64, requires_grad=True) for _ in range(3)]
@@ -106,10 +116,23 @@ def test_gate_reads_what_the_leaves_share(build, batch, teacher_file):
     gate = model(**batch["net_input"], leaves="all").heads["gate"]
     assert gate.shape == (3, 7, 4)
     torch.testing.assert_close(gate, model.heads["gate"](shared[0].transpose(0, 1)))
-    twice = model(**batch["net_input"], leaves="all", views=Views(2)).heads["gate"]
-    torch.testing.assert_close(twice, torch.cat([gate, gate], dim=-1))
-    dealt = model(**batch["net_input"], leaves="all", views=Views(2, dealt=True)).heads["gate"]
-    torch.testing.assert_close(dealt, gate)
+
+
+def test_gate_reads_the_view_that_its_leaf_reads(build, batch, teacher_file):
+    """With dropout, under which the two views of the trunk's state differ."""
+    model = with_head(build, "one", teacher_file, dropout=0.3)
+    shared = []
+    model.decoder.node(0, 0).register_forward_hook(lambda _, __, out: shared.append(out[0]))
+    for dealt in (False, True):
+        views = Views(2, dealt=dealt)
+        gate = model(**batch["net_input"], leaves="all", views=views).heads["gate"]
+        scores = model.heads["gate"](shared[-1].transpose(0, 1))
+        one, other = scores.chunk(2)
+        assert (one - other).abs().max() > 0.1
+        columns = [other if k % 2 else one for k in range(4)]
+        dealt_out = torch.stack([c[..., k] for k, c in enumerate(columns)], dim=-1)
+        expected = dealt_out if dealt else torch.cat([one, other], dim=-1)
+        torch.testing.assert_close(gate, expected)
 
 
 def test_peers_are_all_leaves_but_leaf_0(build, batch, teacher_file):
@@ -135,6 +158,41 @@ def test_bridge_starts_as_the_teacher(layers, normalize_before, build, task, bat
     torch.testing.assert_close(features @ matrix.t(), expected)
     torch.testing.assert_close(output.prediction.features @ output.prediction.matrix.t(), expected)
     assert matrix.requires_grad and not output.prediction.matrix.requires_grad
+
+
+@pytest.mark.parametrize(
+    "variant",
+    [
+        dict(decoder_layerdrop=0.2),
+        dict(decoder_normalize_before=True, no_decoder_final_norm=True),
+        dict(activation_fn="gelu", decoder_attention_heads=4),
+    ],
+)
+def test_bridge_of_an_unusual_teacher(variant, build, task, batch, tmp_path):
+    path = str(tmp_path / "teacher.pt")
+    stock = save_stock(path, task, **variant)
+    bridge = with_head(build, "sokd", path).eval().heads["bridge"]
+    features, matrix = bridge(Teacher(path, task)(batch["net_input"], torch.zeros(1), 2))
+    expected = stock.eval()(**batch["net_input"])[0]
+    torch.testing.assert_close(features @ matrix.t(), expected)
+
+
+@pytest.mark.parametrize("shared", [False, True])
+def test_bridge_makes_a_better_teacher(shared, build, task, batch, teacher_file):
+    """What it has learned goes back into the teacher's top layers, for an export."""
+    save_stock(teacher_file, task, share_decoder_input_output_embed=shared)
+    bridge = with_head(build, "sokd", teacher_file).eval().heads["bridge"]
+    with torch.no_grad():
+        for parameter in bridge.parameters():
+            parameter.add_(0.1 * torch.randn_like(parameter))
+    teacher = Teacher(teacher_file, task)
+    before = teacher(batch["net_input"], torch.zeros(1), bridge.below)
+    features, matrix = bridge(before)
+    bridge.improve(teacher)
+    after = teacher.model(**batch["net_input"])[0]
+    torch.testing.assert_close(after, features @ matrix.t())
+    lower = teacher(batch["net_input"], torch.zeros(1), bridge.below).state
+    assert torch.equal(lower, before.state), "embeddings and lower layers stay"
 
 
 def test_bridge_from_random(build, task, teacher_file):
@@ -187,6 +245,18 @@ def test_parameters_of_another_objective_are_a_start(build, teacher_file):
     del broken["decoder.layers.0.fc1.weight"]
     with pytest.raises(RuntimeError, match=r"Missing key.*decoder.layers.0.fc1.weight"):
         okddip.load_state_dict(broken, strict=True)
+
+
+def test_a_head_of_another_size_is_no_start(build, teacher_file, caplog):
+    """Nor one with a layer more or less: its layers would stand for others of the teacher's."""
+    three = with_head(build, "sokd", teacher_file, kd_bridge_layers=3)
+    two = with_head(build, "sokd", teacher_file, kd_bridge_layers=2)
+    for model, other in [(two, three), (three, two)]:
+        drawn = copy.deepcopy(model.heads.state_dict())
+        caplog.clear()
+        model.load_state_dict(other.state_dict(), strict=True)
+        assert all(torch.equal(model.heads.state_dict()[n], t) for n, t in drawn.items())
+        assert "the checkpoint has no bridge like this model's, which starts afresh" in caplog.text
 
 
 @pytest.mark.parametrize("objective", HEADS)

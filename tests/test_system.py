@@ -364,7 +364,8 @@ def test_every_objective_trains_goes_on_and_translates(
                "--save-interval-updates", "20")  # fmt: skip
     again.mkdir()
     shutil.copy(whole / "checkpoint_1_20.pt", again / "checkpoint_last.pt")
-    # the teacher is found again
+    # objective and teacher are found again, and so is R-Drop's tree
+    flags = [flag for flag in flags if flag not in ("--kd-objective", name)]
     in_process(fairseq_cli.train, *common, *flags, "--save-dir", again)
     states = [read_checkpoint(str(d / "checkpoint_last.pt"), "") for d in (whole, again)]
     assert states[1]["optimizer_history"][-1]["num_updates"] == 30
@@ -417,8 +418,9 @@ def test_a_teacher_with_other_words(data, teacher, tmp_path, in_process):
                    "--save-dir", tmp_path / "save")  # fmt: skip
     first, last = (line.split()[0] for line in (lines[0], lines[-1]))
     assert raised.value.code == (
-        f"error: --kd-teacher: '{teacher}' was trained with another target dictionary: word 4 is "
-        f"'{first}' there and '{last}' here; expected the same dictionary"
+        f"error: --kd-teacher: '{teacher}' was trained with another target dictionary, "
+        f"'{data / 'dict.words.txt'}': word 4 is '{first}' there and '{last}' here; "
+        "expected the same dictionary"
     )
     assert not list((tmp_path / "save").glob("*"))
 

@@ -112,18 +112,18 @@ def test_a_dictionary_of_another_size(path):
     [
         (
             ["w1", "w0", *(f"w{n}" for n in range(2, 36))],
-            "was trained with another target dictionary: word 4 is 'w1' there and 'w0' here; "
-            "expected the same dictionary",
+            "was trained with another target dictionary, '{file}': word 4 is 'w1' there and 'w0' "
+            "here; expected the same dictionary",
         ),
         (
             [f"v{n}" for n in range(36)],
-            "has no word of its target dictionary in common with this data; "
+            "has no word of its target dictionary, '{file}', in common with this data; "
             "expected the same dictionary",
         ),
         (
             [f"w{n}" for n in range(35)],
-            "was trained with another target dictionary: word 39 is nothing there and 'w35' here; "
-            "expected the same dictionary",
+            "was trained with another target dictionary, '{file}': word 39 is nothing there and "
+            "'w35' here; expected the same dictionary",
         ),
     ],
 )
@@ -141,6 +141,7 @@ def test_a_dictionary_with_other_words(beside, layout, words, message, path, tmp
     (data / "dict.de.txt").write_text("".join(f"w{n} 1\n" for n in range(36)))
     place = tmp_path if beside else data
     (place / "dict.en.txt").write_text("".join(f"{word} 1\n" for word in words))
+    message = message.format(file=place / "dict.en.txt")
     with pytest.raises(UsageError, match=exactly(f"--kd-teacher: '{path}' {message}")):
         Teacher(path, TinyTask())
 
@@ -174,7 +175,7 @@ def test_checksum(tmp_path):
         (
             dict(kd_objective="kd"),
             "--kd-teacher: not given; --kd-objective kd needs a checkpoint of fairseq's "
-            "transformer with this target dictionary",
+            "transformer with the same dictionaries",
         ),
         (
             dict(kd_objective="dml", kd_teacher="x.pt"),
@@ -215,7 +216,7 @@ def test_flags(flags, message):
 def arguments(save, **flags):
     given = dict(
         save_dir=str(save), restore_file="checkpoint_last.pt", reset_optimizer=False,
-        kd_objective=None, kd_teacher=None,
+        kd_objective=None, kd_teacher=None, kd_bridge_layers=None,
     )  # fmt: skip
     return argparse.Namespace(**{**given, **flags})
 
@@ -276,6 +277,61 @@ def test_another_teacher(path, tmp_path):
     )
     with pytest.raises(UsageError, match=exactly(message)):
         follow_checkpoint(arguments(tmp_path, kd_teacher=str(moved)))
+
+
+def test_a_teacher_that_is_gone(path, tmp_path):
+    last = stored(tmp_path, kd_objective="kd", kd_teacher="gone.pt")
+    message = (
+        f"--kd-teacher: not given, and the teacher that '{last}' was trained with, 'gone.pt', is "
+        "not there; expected where it is now"
+    )
+    with pytest.raises(UsageError, match=exactly(message)):
+        follow_checkpoint(arguments(tmp_path))
+
+
+def test_the_bridge_keeps_its_layers(path, tmp_path):
+    last = stored(tmp_path, kd_objective="sokd", kd_teacher=path, kd_bridge_layers=3)
+    args = arguments(tmp_path)
+    follow_checkpoint(args)
+    assert args.kd_bridge_layers == 3
+    message = (
+        f"--kd-bridge-layers: got 2, but '{last}' was trained with 3; expected 3, or "
+        "--reset-optimizer to start anew"
+    )
+    with pytest.raises(UsageError, match=exactly(message)):
+        follow_checkpoint(arguments(tmp_path, kd_bridge_layers=2))
+
+
+def test_continue_once_is_a_resume(tmp_path):
+    """fairseq takes that file on the first launch, with its optimizer."""
+    path = stored(tmp_path, kd_objective="dml")
+    save = tmp_path / "save"
+    save.mkdir()
+    with pytest.raises(UsageError, match="was trained with dml"):
+        follow_checkpoint(arguments(save, kd_objective="one", continue_once=path))
+    stored(save, kd_objective="one")
+    follow_checkpoint(arguments(save, kd_objective="one", continue_once=path))
+
+
+def test_a_tree_of_one_leaf_of_an_earlier_release(tmp_path):
+    """It was trained with tsa, which for one leaf is cross entropy alone: now called none."""
+    stored(tmp_path, kd_objective="tsa", tree="6", kd_detach_targets=False)
+    args = arguments(tmp_path)
+    follow_checkpoint(args)
+    assert args.kd_objective == "none"
+    stored(tmp_path, kd_objective="tsa", tree="6", kd_views=2)
+    args = arguments(tmp_path)
+    follow_checkpoint(args)
+    assert args.kd_objective == "tsa"
+
+
+@pytest.mark.parametrize(("value", "detached"), [(True, True), (False, False), ("yes", True)])
+def test_flags_of_checkpoints_of_an_earlier_release(value, detached):
+    from tsa_fairseq.criterion import TSAOnlineKDConfig
+
+    flags = TSAOnlineKDConfig(max_update=9)
+    flags.kd_detach_targets = value
+    assert objective_from_flags(flags).settings.detach_targets is detached
 
 
 def test_a_broken_checkpoint_is_left_to_fairseq(tmp_path, caplog):
