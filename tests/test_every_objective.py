@@ -15,20 +15,20 @@ from tsa_fairseq.objectives.base import TargetObjective
 from tsa_fairseq.outputs import Prediction, TokenBlock, TreeOutput
 
 TOKENS, WIDTH, WORDS, EPSILON = 3, 4, 6, 0.1
-# the published weight, temperature and whether there is a ramp
+# the published weight, temperature, whether there is a ramp, and which side has no gradient
 PUBLISHED = {
-    "tsa": (0.5, 1, False),
-    "dml": (1.0, 1, False),
-    "ensemble": (1.0, 1, False),
-    "okddip": (1.0, 3, True),
-    "one": (1.0, 3, True),
-    "cl-ilr": (1.0, 3, True),
-    "kdcl-naive": (1.0, 2, False),
-    "kdcl-minlogit": (1.0, 2, False),
-    "kd": (0.5, 1, False),
-    "sokd": (1.0, 4, False),
-    "rdrop": (5.0, 1, False),
-    "none": (0.0, 1, False),
+    "tsa": (0.5, 1, False, None),
+    "dml": (1.0, 1, False, "cover"),
+    "ensemble": (1.0, 1, False, "cover"),
+    "okddip": (1.0, 3, True, "cover"),
+    "one": (1.0, 3, True, "cover"),
+    "cl-ilr": (1.0, 3, True, None),
+    "kdcl-naive": (1.0, 2, False, "cover"),
+    "kdcl-minlogit": (1.0, 2, False, "cover"),
+    "kd": (0.5, 1, False, "cover"),
+    "sokd": (1.0, 4, False, "cover"),
+    "rdrop": (5.0, 1, False, None),
+    "none": (0.0, 1, False, "cover"),
 }
 OTHERS = [name for name in OBJECTIVES if name != "tsa"]  # test_fused.py is about tsa
 SIZES = [(n, k) for n in OTHERS for k in (2, 3, 4) if k >= OBJECTIVES[n].least_leaves]
@@ -184,12 +184,15 @@ def test_variants_of_okddip(aggregation, mask_self):
     compare_with_reference("okddip", 4, settings, 0.7, arguments)
 
 
-@pytest.mark.parametrize("name", OTHERS)
+@pytest.mark.parametrize("name", OBJECTIVES)
 def test_published_settings(name):
-    alpha, temperature, ramps = PUBLISHED[name]
+    alpha, temperature, ramps, detached = PUBLISHED[name]
     objective = settled(name, max_update=3000)
-    assert objective.settings.alpha == alpha
-    assert objective.settings.temperature == temperature
+    settings = objective.settings
+    assert (settings.alpha, settings.temperature) == (alpha, temperature)
+    assert settings.detach_targets is (detached is not None)
+    assert detached in (None, settings.direction)
+    assert objective.trunk_gradient == ("mean" if name == "cl-ilr" else "sum")
     # 80 of 300 epochs
     assert objective.settings.rampup_updates == (800 if ramps else 0)
 
