@@ -112,8 +112,13 @@ def test_no_flag_collides_with_fairseqs(tmp_path):
             "--kd-alpha: got 1.5; expected a number from 0 to 1",
         ),
         (
-            {"tree_inference": "ensemble"},
-            "--tree-inference: got 'ensemble'; expected leaf:N, such as leaf:0",
+            {"tree_inference": "all"},
+            "--tree-inference: got 'all'; expected leaf:N, such as leaf:0, ensemble or gate",
+        ),
+        (
+            {"tree_inference": "gate"},
+            "--tree-inference: got 'gate'; a gate is what --kd-objective one trains: "
+            "expected leaf:N or ensemble",
         ),
         (
             {"tree_init_peers": "clone"},

@@ -206,6 +206,21 @@ def test_generate_translates_by_every_leaf(data, trained):
         assert right / sum(map(len, expected)) > 0.5
 
 
+def test_all_leaves_translate_together(data, trained):
+    root, _ = trained
+    path = root / "save" / "checkpoint_best.pt"
+    together = generate(data, path, "--model-overrides", "{'tree_inference': 'ensemble'}")
+    alone = generate(data, path)
+    digits = (data.parent / "test.digits").read_text().splitlines()
+    expected = [" ".join(WORDS[int(d)] for d in line.split()) for line in digits]
+
+    def right(found):
+        return sum(text == expected[number] for number, text in found.items())
+
+    assert together != alone and len(together) == 100
+    assert right(together) >= right(alone) - 5
+
+
 def test_validate_gives_what_training_logged(data, trained):
     root, output = trained
     path = root / "save" / "checkpoint_last.pt"

@@ -15,6 +15,7 @@ from tsa_fairseq.kd_flags import (
     objective_from_flags,
     views_from_flags,
 )
+from tsa_fairseq.mixture import MIXTURES, Mixture
 from tsa_fairseq.objectives import check_name
 from tsa_fairseq.resume import follow_checkpoint
 from tsa_fairseq.teacher import FLAG as TEACHER_FLAG
@@ -54,11 +55,16 @@ def complete_arguments(args: Namespace) -> None:
 
     _refuse_unsupported(args)
     topology = Topology.parse(args.tree, args.decoder_layers)
-    leaf = inference_leaf(args.tree_inference)
-    if leaf >= topology.num_leaves:
+    leaf = inference(args.tree_inference)
+    if isinstance(leaf, int) and leaf >= topology.num_leaves:
         raise UsageError(
             f"--tree-inference: got 'leaf:{leaf}'; "
             f"the tree '{args.tree}' has leaf:0 to leaf:{topology.num_leaves - 1}"
+        )
+    if leaf == "gate" and getattr(args, "kd_objective", None) != "one":
+        raise UsageError(
+            "--tree-inference: got 'gate'; a gate is what --kd-objective one trains: "
+            "expected leaf:N or ensemble"
         )
     if args.tree_init_peers not in PEER_CHOICES:
         raise UsageError(
@@ -106,13 +112,18 @@ def _refuse_unsupported(args: Namespace) -> None:
             raise UsageError(f"{flag}: got '{value}'; it cannot be used with a tree: {reason}")
 
 
-def inference_leaf(text: str) -> int:
-    """The leaf that ``--tree-inference`` names.
+def inference(text: str) -> int | Mixture:
+    """The leaf that ``--tree-inference`` names, or the mixture of all.
 
     Raises:
         UsageError: it names none.
     """
+    for mixture in MIXTURES:
+        if text == mixture:
+            return mixture
     match = re.fullmatch(r"leaf:([0-9]+)", text)
     if match is None:
-        raise UsageError(f"--tree-inference: got '{text}'; expected leaf:N, such as leaf:0")
+        raise UsageError(
+            f"--tree-inference: got '{text}'; expected leaf:N, such as leaf:0, ensemble or gate"
+        )
     return int(match.group(1))

@@ -9,13 +9,14 @@ from fairseq.models.transformer import TransformerDecoderBase
 from fairseq.modules import LayerNorm
 from torch import Tensor, nn
 
-from tsa_fairseq.errors import UsageError
 from tsa_fairseq.grammar import Branch
-from tsa_fairseq.layer_drop import LayerDropInPlace, pass_on
-from tsa_fairseq.outputs import TreeFeatures
+from tsa_fairseq.layer_drop import in_a_row, pass_on
+from tsa_fairseq.layer_inputs import LayerInputs
+from tsa_fairseq.mixture import Mixture, mix
+from tsa_fairseq.outputs import TreeFeatures, TreeRun
 from tsa_fairseq.topology import Topology
 from tsa_fairseq.trunk_gradient import average_at_splits, averaged_encoder_gradient
-from tsa_fairseq.views import LayerInputs, NodeViews, Views
+from tsa_fairseq.views import NodeViews, Views
 
 EncoderOut = dict[str, list[Tensor]]
 
@@ -33,7 +34,7 @@ class TreeDecoder(TransformerDecoderBase):
         dictionary: the target dictionary.
         embed_tokens: the target embeddings.
         topology: the tree; its depth is ``cfg.decoder.layers``.
-        inference_leaf: the leaf that translates.
+        inference: the leaf that translates, or how all of them do together.
         no_encoder_attn: whether layers go without attention to the encoder.
     """
 
@@ -48,12 +49,13 @@ class TreeDecoder(TransformerDecoderBase):
         dictionary: Any,
         embed_tokens: nn.Embedding,
         topology: Topology,
-        inference_leaf: int = 0,
+        inference: int | Mixture = 0,
         no_encoder_attn: bool = False,
     ) -> None:
         super().__init__(cfg, dictionary, embed_tokens, no_encoder_attn=no_encoder_attn)
         self.topology = topology
-        self.inference_leaf = inference_leaf
+        self.inference = inference
+        self.gate: nn.Module | None = None
         # by index: iterating over fairseq's list would drop layers now
         self.layers = self._in_a_row([self.layers[depth] for depth in range(topology.depth)])
         # after everything else, so that one seed draws the same leaf 0 for every tree
@@ -80,11 +82,7 @@ class TreeDecoder(TransformerDecoderBase):
 
     def _in_a_row(self, layers: list[nn.Module]) -> nn.ModuleList:
         """The list that fairseq's forward pass iterates over."""
-        if self.decoder_layerdrop == 0:
-            return nn.ModuleList(layers)
-        row = LayerDropInPlace(self.decoder_layerdrop, layers)
-        row.training = self.training
-        return row
+        return in_a_row(layers, self.decoder_layerdrop, self.training)
 
     def leaf_norm(self, leaf: int) -> nn.Module | None:
         """The final norm of one leaf; None for a post-norm tree."""
@@ -92,25 +90,13 @@ class TreeDecoder(TransformerDecoderBase):
             return self.layer_norm
         return self.leaf_norms[str(leaf)]
 
-    def check_leaf(self, leaf: int) -> None:
-        """Refuse a leaf the tree does not have.
-
-        Raises:
-            UsageError: ``leaf`` is out of range.
-        """
-        if not 0 <= leaf < self.topology.num_leaves:
-            raise UsageError(
-                f"leaf {leaf}: the tree '{self.topology}' has leaves 0 to "
-                f"{self.topology.num_leaves - 1}"
-            )
-
     def leaf_decoder(self, leaf: int) -> TransformerDecoderBase:
         """The stock decoder that one leaf is. It shares its modules with the tree.
 
         Raises:
             UsageError: ``leaf`` is out of range.
         """
-        self.check_leaf(leaf)
+        self.topology.check_leaf(leaf)
         decoder = copy.copy(self)
         decoder.__class__ = TransformerDecoderBase
         # the copy is shallow: without this, the next lines would change the tree itself
@@ -122,8 +108,39 @@ class TreeDecoder(TransformerDecoderBase):
         return decoder
 
     def extract_features(self, *args: Any, **kwargs: Any) -> tuple[Tensor, dict[str, list[Any]]]:
-        """fairseq's ``extract_features``, for the leaf that translates."""
-        return self._leaf_features(self.inference_leaf, *args, **kwargs)
+        """fairseq's ``extract_features``, for the leaf that translates, or leaf 0 of a mixture."""
+        leaf = self.inference if isinstance(self.inference, int) else 0
+        return self._leaf_features(leaf, *args, **kwargs)
+
+    def forward(
+        self,
+        prev_output_tokens: Tensor,
+        encoder_out: EncoderOut | None = None,
+        incremental_state: dict[str, Any] | None = None,
+        features_only: bool = False,
+        **kwargs: Any,
+    ) -> tuple[Tensor, dict[str, Any]]:
+        """fairseq's ``forward``; of a mixture it returns log probabilities, B x T x V."""
+        if isinstance(self.inference, int) or features_only:
+            return super().forward(
+                prev_output_tokens, encoder_out, incremental_state, features_only, **kwargs
+            )
+        assert encoder_out is not None
+        run = self._run_tree(
+            prev_output_tokens,
+            encoder_out,
+            range(self.topology.num_leaves),
+            NodeViews(self.topology, Views()),
+            incremental_state,
+        )
+        shared = run.states[self.topology.split - 1, 0].transpose(0, 1)
+        scores = None if self.gate is None else self.gate(shared)
+        logits = (self.output_layer(features) for features in run.features)
+        return mix(self.inference, logits, scores), run.extra
+
+    def mix_by(self, gate: nn.Module) -> None:
+        """Note the gate, which belongs to the model: here it is no parameter of the decoder's."""
+        object.__setattr__(self, "gate", gate)
 
     def _leaf_features(
         self, leaf: int, *args: Any, **kwargs: Any
@@ -154,15 +171,16 @@ class TreeDecoder(TransformerDecoderBase):
             UsageError: a leaf is out of range.
         """
         for leaf in leaves:
-            self.check_leaf(leaf)
+            self.topology.check_leaf(leaf)
         nodes = NodeViews(self.topology, views)
         if trunk_gradient == "sum":
-            outputs, states = self._run_tree(prev_output_tokens, encoder_out, leaves, nodes)
+            run = self._run_tree(prev_output_tokens, encoder_out, leaves, nodes)
         else:
             with averaged_encoder_gradient(nodes, self.node):
-                outputs, states = self._run_tree(prev_output_tokens, encoder_out, leaves, nodes)
-            average_at_splits(nodes, states)
-        return TreeFeatures(outputs, states[self.topology.split - 1, 0].transpose(0, 1))
+                run = self._run_tree(prev_output_tokens, encoder_out, leaves, nodes)
+            average_at_splits(nodes, run.states)
+        shared = run.states[self.topology.split - 1, 0]
+        return TreeFeatures(run.features, shared.transpose(0, 1))
 
     def _run_tree(
         self,
@@ -170,8 +188,8 @@ class TreeDecoder(TransformerDecoderBase):
         encoder_out: EncoderOut,
         leaves: Sequence[int],
         nodes: NodeViews,
-    ) -> tuple[tuple[Tensor, ...], dict[tuple[int, int], Tensor]]:
-        """The features of the leaves, and the output of every node by depth and peer."""
+        incremental_state: dict[str, Any] | None = None,
+    ) -> TreeRun:
         # The stock decoder computes the first leaf and tells what went into each of its layers
         # (T x B x D), which is where the others branch off. It computes all rows alike: with views
         # dealt out, only what all leaves share.
@@ -182,13 +200,18 @@ class TreeDecoder(TransformerDecoderBase):
         else:
             path = [0, *self.topology.paths[first]]
             features, extra = self._leaf_features(
-                first, prev_output_tokens, encoder_out=encoder_out
+                first,
+                prev_output_tokens,
+                encoder_out=encoder_out,
+                incremental_state=incremental_state,
             )
         states = {
             (depth - 1, peer): state
             for depth, (peer, state) in enumerate(zip(path, extra["inner_states"], strict=True))
         }
-        inputs = self._inputs(prev_output_tokens, encoder_out, states[-1, 0])
+        inputs = LayerInputs.of_batch(
+            self, prev_output_tokens, encoder_out, states[-1, 0], incremental_state
+        )
 
         def state_after(depth: int, peer: int) -> Tensor:
             if (depth, peer) not in states:
@@ -205,7 +228,7 @@ class TreeDecoder(TransformerDecoderBase):
             else self._finish(leaf, state_after(self.topology.depth - 1, leaf))
             for leaf in leaves
         )
-        return outputs, states
+        return TreeRun(outputs, states, extra)
 
     def _shared_layers(self) -> TransformerDecoderBase:
         """The stock decoder of the layers before the first split, without what follows them."""
@@ -213,19 +236,6 @@ class TreeDecoder(TransformerDecoderBase):
         decoder.layers = self._in_a_row([self.layers[d] for d in range(self.topology.split)])
         decoder.layer_norm = decoder.project_out_dim = None
         return decoder
-
-    def _inputs(
-        self, prev_output_tokens: Tensor, encoder_out: EncoderOut, embedded: Tensor
-    ) -> LayerInputs:
-        """What every decoder layer is given beside its state."""
-        padding = prev_output_tokens.eq(self.padding_idx)  # B x T, True at pads
-        encoder_padding = encoder_out["encoder_padding_mask"]
-        return LayerInputs(
-            encoder_out["encoder_out"][0],
-            encoder_padding[0] if encoder_padding else None,
-            self.buffered_future_mask(embedded),
-            padding if self.cross_self_attention or padding.any() else None,
-        )
 
     def _run_node(
         self, depth: int, peer: int, state: Tensor, inputs: LayerInputs, nodes: NodeViews
@@ -237,7 +247,7 @@ class TreeDecoder(TransformerDecoderBase):
             state,
             inputs.encoder_out,
             inputs.encoder_padding_mask,
-            None,
+            inputs.incremental_state,
             self_attn_mask=inputs.self_attn_mask,
             self_attn_padding_mask=inputs.self_attn_padding_mask,
         )[0]
@@ -249,9 +259,11 @@ class TreeDecoder(TransformerDecoderBase):
         return features if self.project_out_dim is None else self.project_out_dim(features)
 
     def keep_inference_leaf(self) -> None:
-        """Drop every other leaf, for good: what stays is a plain decoder."""
-        decoder = self.leaf_decoder(self.inference_leaf)
+        """Drop every other leaf, for good: what stays is a plain decoder. A mixture needs all."""
+        if not isinstance(self.inference, int):
+            return
+        decoder = self.leaf_decoder(self.inference)
         self.layers, self.layer_norm = decoder.layers, decoder.layer_norm
         self.peers, self.leaf_norms = nn.ModuleDict(), nn.ModuleDict()
         self.topology = Topology.of(Branch(self.num_layers))
-        self.inference_leaf = 0
+        self.inference = 0

@@ -4,7 +4,16 @@ from collections.abc import Iterator
 from typing import Any
 
 from fairseq.modules import LayerDropModuleList
-from torch import Tensor
+from torch import Tensor, nn
+
+
+def in_a_row(layers: list[nn.Module], drop: float, training: bool) -> nn.ModuleList:
+    """The list that fairseq's forward pass iterates over."""
+    if drop == 0:
+        return nn.ModuleList(layers)
+    row = LayerDropInPlace(drop, layers)
+    row.training = training
+    return row
 
 
 class LayerDropInPlace(LayerDropModuleList):

@@ -13,7 +13,7 @@ from fairseq.models.transformer import (
 )
 from torch import Tensor, nn
 
-from tsa_fairseq.arguments import complete_arguments, inference_leaf
+from tsa_fairseq.arguments import complete_arguments, inference
 from tsa_fairseq.decoder import TreeDecoder
 from tsa_fairseq.heads import build_heads, fitting_heads, run_heads
 from tsa_fairseq.outputs import TreeOutput
@@ -51,8 +51,9 @@ class TSATransformerModel(TransformerModel):
         )
         parser.add_argument(
             "--tree-inference",
-            metavar="leaf:N",
-            help="the leaf that translates (default: leaf:0)",
+            metavar="leaf:N|ensemble|gate",
+            help="the leaf that translates, or all: by the mean of their probabilities, or mixed "
+            "by the gate of --kd-objective one (default: leaf:0)",
         )
         parser.add_argument(
             "--tree-init-from",
@@ -73,6 +74,8 @@ class TSATransformerModel(TransformerModel):
         model = super().build_model(args, task)
         # after everything else, so that one seed draws the same tree for every objective
         model.heads = build_heads(args, model.decoder, task)
+        if "gate" in model.heads:
+            model.decoder.mix_by(model.heads["gate"])
         if args.tree_init_from:
             warm_start(model, args.tree_init_from, args.tree_init_peers)
             # done: a checkpoint of this model must load where that file does not exist
@@ -87,7 +90,7 @@ class TSATransformerModel(TransformerModel):
             tgt_dict,
             embed_tokens,
             topology=Topology.parse(args.tree, args.decoder.layers),
-            inference_leaf=inference_leaf(args.tree_inference),
+            inference=inference(args.tree_inference),
             no_encoder_attn=args.no_cross_attention,
         )
 
@@ -167,7 +170,8 @@ class TSATransformerModel(TransformerModel):
     def prepare_for_inference_(self, cfg: Any) -> None:
         """Keep the leaf that translates, so that generation is the plain Transformer's."""
         super().prepare_for_inference_(cfg)
-        self.heads = nn.ModuleDict()
+        if self.decoder.inference != "gate":
+            self.heads = nn.ModuleDict()
         self.decoder.keep_inference_leaf()
 
 

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -21,6 +21,14 @@ class TreeFeatures(NamedTuple):
 
     leaves: tuple[Tensor, ...]  # B x T x D each, before the output projection
     shared: Tensor  # B x T x D, after the last layer that all leaves share
+
+
+class TreeRun(NamedTuple):
+    """What a pass through the tree leaves behind."""
+
+    features: tuple[Tensor, ...]  # of every leaf wanted, B x T x D
+    states: dict[tuple[int, int], Tensor]  # after every node, by depth and peer, T x B x D
+    extra: dict[str, Any]  # what fairseq's decoder says of the first leaf
 
 
 @dataclass(frozen=True)

@@ -93,6 +93,17 @@ class Topology:
             path.append(self.parents[depth][path[-1]])
         return tuple(reversed(path))
 
+    def check_leaf(self, leaf: int) -> None:
+        """Refuse a leaf the tree does not have.
+
+        Raises:
+            UsageError: ``leaf`` is out of range.
+        """
+        if not 0 <= leaf < self.num_leaves:
+            raise UsageError(
+                f"leaf {leaf}: the tree '{self}' has leaves 0 to {self.num_leaves - 1}"
+            )
+
     @cached_property
     def split(self) -> int:
         """The depth of the first layers with peers, which is how many layers all leaves share."""

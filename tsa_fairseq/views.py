@@ -8,7 +8,6 @@ The rows of a batch in V views are those of view 0, then those of view 1, and so
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -100,25 +99,3 @@ class NodeViews:
             readers = dict(zip(self.of(depth, peer), self.children(depth, peer), strict=True))
             shares = {view: share / readers[view] for view, share in shares.items()}
         return list(shares.values())
-
-
-class LayerInputs(NamedTuple):
-    """What every decoder layer is given beside its state."""
-
-    encoder_out: Tensor  # S x B x D
-    encoder_padding_mask: Tensor | None  # B x S, True at pads
-    self_attn_mask: Tensor  # T x T, -inf above the diagonal
-    self_attn_padding_mask: Tensor | None  # B x T, True at pads
-
-    def of(self, nodes: NodeViews, depth: int, peer: int) -> "LayerInputs":
-        """For the views that one node computes."""
-        everything, views = tuple(range(nodes.views.count)), nodes.of(depth, peer)
-
-        def rows(tensor: Tensor | None, dim: int) -> Tensor | None:
-            return None if tensor is None else nodes.take(tensor, everything, views, dim)
-
-        return self._replace(
-            encoder_out=nodes.take(self.encoder_out, everything, views, 1),
-            encoder_padding_mask=rows(self.encoder_padding_mask, 0),
-            self_attn_padding_mask=rows(self.self_attn_padding_mask, 0),
-        )
