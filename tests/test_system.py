@@ -440,6 +440,18 @@ def test_a_teacher_with_other_words(data, teacher, tmp_path, in_process):
     assert not list((tmp_path / "save").glob("*"))
 
 
+def test_a_bridge_deeper_than_its_teacher(data, teacher, tmp_path, in_process):
+    """Said while the command line is read, which is before any other process is started."""
+    with pytest.raises(SystemExit) as raised:
+        in_process(fairseq_cli.train, data, "--user-dir", PLUGIN, *DIMENSIONS, *TRAINING, *TREE,
+                   "--kd-objective", "sokd", "--kd-teacher", teacher, "--kd-bridge-layers", "3",
+                   "--save-dir", tmp_path / "save")  # fmt: skip
+    assert raised.value.code == (
+        f"error: --kd-bridge-layers: got 3; '{teacher}' has 2 decoder layers: expected 1 to 2"
+    )
+    assert not (tmp_path / "save").exists()
+
+
 def test_a_tree_of_one_leaf_distils_nothing_by_itself(data, tmp_path):
     output = train(data, tmp_path, "--arch", "tsa_transformer", "--tree", "2",
                    "--criterion", "tsa_online_kd", "--max-update", "1")  # fmt: skip

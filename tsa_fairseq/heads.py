@@ -197,18 +197,27 @@ def fitting_heads(heads: nn.ModuleDict, state: Mapping[str, Any]) -> dict[str, A
     return taken
 
 
+def bridge_layers(args: Namespace, most: int) -> int:
+    """How many layers the bridge has, of a teacher that has ``most``.
+
+    Raises:
+        UsageError: more than the teacher's.
+    """
+    if args.kd_bridge_layers is None:
+        return min(DEFAULT_BRIDGE_LAYERS, most)
+    if args.kd_bridge_layers > most:
+        raise UsageError(
+            f"--kd-bridge-layers: got {args.kd_bridge_layers}; "
+            f"'{args.kd_teacher}' has {most} decoder layers: expected 1 to {most}"
+        )
+    return args.kd_bridge_layers
+
+
 def _build_bridge(args: Namespace, task: Any) -> Bridge:
     stored = getattr(args, "kd_teacher_layout", None)
     teacher = None if stored else Teacher(args.kd_teacher, task)
     if teacher is not None:
-        most = teacher.num_layers
-        if args.kd_bridge_layers is None:
-            args.kd_bridge_layers = min(DEFAULT_BRIDGE_LAYERS, most)
-        if args.kd_bridge_layers > most:
-            raise UsageError(
-                f"--kd-bridge-layers: got {args.kd_bridge_layers}; "
-                f"'{args.kd_teacher}' has {most} decoder layers: expected 1 to {most}"
-            )
+        args.kd_bridge_layers = bridge_layers(args, teacher.num_layers)
         if teacher.model.decoder.project_out_dim is not None:
             raise UsageError(
                 f"--kd-teacher: '{args.kd_teacher}' has a --decoder-output-dim of its own, "

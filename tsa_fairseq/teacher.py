@@ -66,23 +66,10 @@ class Teacher:
     """
 
     def __init__(self, path: str, task: Any) -> None:
-        state = read_checkpoint(path, FLAG)
-        args = model_arguments(state)
-        arch = getattr(args, "arch", None) or getattr(args, "_name", None)
-        if ARCH_MODEL_REGISTRY.get(arch) is not TransformerModel:
-            raise UsageError(
-                f"{FLAG}: '{path}' is a model of --arch {arch}; expected fairseq's transformer, "
-                "any size"
-            )
-        if getattr(args, "adaptive_softmax_cutoff", None):
-            raise UsageError(
-                f"{FLAG}: '{path}' has an adaptive softmax; expected predictions over the whole "
-                "vocabulary"
-            )
+        state, args = read_teacher(path)
         _check_dictionaries(path, state, task)
         # the parameters are in the file: nothing else is read
         args.encoder_embed_path = args.decoder_embed_path = None
-        ARCH_CONFIG_REGISTRY[arch](args)
         with torch.random.fork_rng(devices=[]):  # what is drawn here is overwritten
             model = TransformerModel.build_model(args, task)
         try:
@@ -92,7 +79,7 @@ class Teacher:
             raise UsageError(f"{FLAG}: '{path}' does not fit its own arguments: {reason}") from None
         self.model = model.eval().requires_grad_(False)
         self.layout = _layout(args)
-        logger.info("%s: %s, %s", FLAG, path, arch)
+        logger.info("%s: %s, %s", FLAG, path, args.arch)
 
     @property
     def output_matrix(self) -> Tensor:
@@ -128,6 +115,29 @@ class Teacher:
             encoder_padding[0] if encoder_padding else None,
             padding if decoder.cross_self_attention or padding.any() else None,
         )
+
+
+def read_teacher(path: str) -> tuple[dict[str, Any], Namespace]:
+    """A checkpoint that can be a teacher, and its model's arguments, complete.
+
+    Raises:
+        UsageError: the file cannot be read, or is of another architecture.
+    """
+    state = read_checkpoint(path, FLAG)
+    args = model_arguments(state)
+    args.arch = getattr(args, "arch", None) or getattr(args, "_name", None)
+    if ARCH_MODEL_REGISTRY.get(args.arch) is not TransformerModel:
+        raise UsageError(
+            f"{FLAG}: '{path}' is a model of --arch {args.arch}; expected fairseq's transformer, "
+            "any size"
+        )
+    if getattr(args, "adaptive_softmax_cutoff", None):
+        raise UsageError(
+            f"{FLAG}: '{path}' has an adaptive softmax; expected predictions over the whole "
+            "vocabulary"
+        )
+    ARCH_CONFIG_REGISTRY[args.arch](args)
+    return state, args
 
 
 def checksum(path: str) -> str:
