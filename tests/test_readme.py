@@ -113,17 +113,21 @@ def test_printed_tree_is_what_the_command_prints(capsys):
     from tsa_fairseq.cli import main
 
     text = (ROOT / "README.md").read_text(encoding="utf-8")
-    (argv,) = [words[1:] for d, words in ALL if d == "README.md" and words[0] == "tsa-fairseq"]
+    (argv,) = [w[1:] for d, w in ALL if d == "README.md" and w[:2] == ["tsa-fairseq", "tree"]]
     assert main(argv) == 0
     assert f"```\n{capsys.readouterr().out}```" in text
 
 
 def test_figures_that_the_log_shows_are_explained():
     text = (ROOT / "README.md").read_text(encoding="utf-8")
-    code = (ROOT / "tsa_fairseq" / "criterion.py").read_text(encoding="utf-8")
-    names = set(re.findall(r'"((?:nll|kd|pairwise)_\w+|disagreement|loss|ppl)"', code))
+    package = ROOT / "tsa_fairseq"
+    files = [package / "criterion.py", package / "token_loss.py", *package.glob("objectives/*.py")]
+    code = "".join(file.read_text(encoding="utf-8") for file in files)
+    found = r'"((?:nll|kd|pairwise)_\w+|disagreement|diversity|loss|ppl)"'
+    names = set(re.findall(found, code)) | {"nll_bridge"}
     names = {name.replace("nll_leaf", "nll_leaf0") for name in names}
-    assert {"loss", "nll_loss", "nll_ensemble", "kd_loss", "disagreement"} <= names
+    shown = {"loss", "nll_loss", "nll_ensemble", "kd_loss", "disagreement", "diversity"}
+    assert shown | {"nll_gated", "nll_teacher"} <= names
     for name in names - {"kd_trunk_gradient"}:
         assert f"`{name}`" in text
 

@@ -5,6 +5,7 @@ Sequences of digits are translated into German number words, one word a digit.
 
 import json
 import random
+import re
 import shutil
 import subprocess
 import sys
@@ -219,6 +220,52 @@ def test_all_leaves_translate_together(data, trained):
 
     assert together != alone and len(together) == 100
     assert right(together) >= right(alone) - 5
+
+
+WITHOUT_PLUGIN = "import sys; sys.modules['tsa_fairseq'] = None; "
+
+
+def test_an_exported_leaf_needs_no_plugin(data, trained, tmp_path):
+    """Hypotheses and scores of the leaf, in fairseq alone; from Python; and trained further."""
+    root, _ = trained
+    path, out = root / "save" / "checkpoint_best.pt", tmp_path / "out"
+    exported = subprocess.run(
+        [sys.executable, "-m", "tsa_fairseq.cli", "export", path, out, "--leaf", "best"],
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    leaf = json.loads((out / "export.json").read_text())["leaf"]
+    nll = re.search(r"^validation nll, bits a token: leaf 0 ([\d.]+), leaf 1 ([\d.]+), "
+                    r"leaf 2 ([\d.]+)$", exported.stdout, re.MULTILINE).groups()  # fmt: skip
+    assert leaf == min(range(3), key=lambda k: float(nll[k]))
+
+    def alone(name, *arguments):
+        program = WITHOUT_PLUGIN + f"from fairseq_cli.{name} import cli_main; cli_main()"
+        argv = [sys.executable, "-c", program, *map(str, arguments)]
+        return succeeded(subprocess.run(argv, capture_output=True, text=True))
+
+    def scored(output):
+        return [line for line in output.splitlines() if line.startswith("H-")]
+
+    common = ["--cpu", "--beam", "2"]
+    overrides = ["--model-overrides", f"{{'tree_inference': 'leaf:{leaf}'}}"]
+    of_leaf = succeeded(
+        command("generate", data, "--user-dir", PLUGIN, "--path", path, *common, *overrides)
+    )
+    of_export = alone("generate", data, "--path", out / "model.pt", *common)
+    assert scored(of_export) == scored(of_leaf) and scored(of_leaf)
+
+    program = WITHOUT_PLUGIN + (
+        "from fairseq.models.transformer import TransformerModel as T; "
+        "print(T.from_pretrained(sys.argv[1]).eval().translate(['3 1 4'], beam=2))"
+    )
+    argv = [sys.executable, "-c", program, str(out)]
+    assert "drei" in succeeded(subprocess.run(argv, capture_output=True, text=True))
+    further = alone("train", data, *DIMENSIONS, *TRAINING, *PLAIN, "--save-dir", tmp_path / "more",
+                    "--finetune-from-model", out / "model.pt", "--max-update", "1", "--lr", "0",
+                    "--warmup-init-lr", "0",
+                    "--required-batch-size-multiple", "1")  # fmt: skip
+    found = float(logged(further, "valid")[-1]["valid_nll_loss"])
+    assert found == pytest.approx(float(nll[leaf]), abs=2e-3)
 
 
 def test_validate_gives_what_training_logged(data, trained):

@@ -1,6 +1,7 @@
 """The command ``tsa-fairseq``."""
 
 import argparse
+import shutil
 import sys
 from argparse import Namespace
 from collections.abc import Callable, Sequence
@@ -10,11 +11,14 @@ from typing import Any
 import torch
 
 import tsa_fairseq
+from tsa_fairseq.checkpoint import check_exists, read_checkpoint
 from tsa_fairseq.errors import UsageError
 from tsa_fairseq.topology import Dimensions, Topology, multiply_adds
 
 DEFAULT_ARCH = "tsa_transformer"
 DEFAULT_VOCABULARY = 10_000
+# What of a state dict is no parameter.
+_BUFFERS = (".version", "._float_tensor")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -70,6 +74,68 @@ def describe_tree(args: Namespace) -> str:
             f"training multiply-adds   {ratio:.2f} x the plain model's",
         ]
     )
+
+
+def export(args: Namespace) -> str:
+    """Write leaves as checkpoints of fairseq's transformer, and say how to use them.
+
+    Raises:
+        UsageError: no such leaf, a file that cannot be read, a folder that exists.
+    """
+    from tsa_fairseq.export import Dictionaries, TreeCheckpoint, write_leaf
+    from tsa_fairseq.validation import leaf_nll
+
+    checkpoint = TreeCheckpoint.read(args.checkpoint)
+    leaves = _leaves(args.leaf, checkpoint)
+    dictionaries = Dictionaries.find(checkpoint, args.data)
+    if args.subwords is not None:
+        check_exists(args.subwords, "--subwords")
+    folders = {leaf: Path(args.out) for leaf in leaves}
+    if args.leaf == "all":
+        folders = {leaf: Path(args.out) / f"leaf{leaf}" for leaf in leaves}
+    if Path(args.out).exists():
+        if not args.force:
+            raise UsageError(f"OUT: '{args.out}' exists; expected a new folder, or --force")
+        if not _is_export(Path(args.out)):
+            raise UsageError(f"OUT: '{args.out}' is no export; --force replaces exports only")
+    nll: list[float] = []
+    if args.leaf == "best":
+        nll = leaf_nll(args.checkpoint, dictionaries.folder)
+        leaves = [min(leaves, key=nll.__getitem__)]
+    if args.force:
+        shutil.rmtree(args.out, ignore_errors=True)
+    for leaf in leaves:
+        metric = {"valid_nll": nll[leaf]} if nll else {}
+        write_leaf(checkpoint, leaf, folders[leaf], dictionaries, args.subwords, metric)
+    return "\n".join(_said_of_export(folders[leaf], leaf, nll, dictionaries) for leaf in leaves)
+
+
+def _leaves(text: str, checkpoint: Any) -> list[int]:
+    if text in ("best", "all"):
+        return list(range(checkpoint.topology.num_leaves))
+    if not text.isdecimal():
+        raise UsageError(f"--leaf: got '{text}'; expected a leaf's number, best or all")
+    checkpoint.check_leaf(int(text))
+    return [int(text)]
+
+
+def _is_export(folder: Path) -> bool:
+    return (folder / "export.json").is_file() or (folder / "leaf0" / "export.json").is_file()
+
+
+def _said_of_export(folder: Path, leaf: int, nll: list[float], dictionaries: Any) -> str:
+    from tsa_fairseq.export import MODEL
+
+    state = read_checkpoint(str(folder / MODEL), "OUT")["model"]
+    parameters = {t.data_ptr(): t.numel() for n, t in state.items() if not n.endswith(_BUFFERS)}
+    size = (folder / MODEL).stat().st_size
+    lines = [f"leaf {leaf} -> {folder}: {sum(parameters.values()):,} parameters, {size:,} bytes"]
+    if nll:
+        others = ", ".join(f"leaf {k} {value:.3f}" for k, value in enumerate(nll))
+        lines.append(f"validation nll, bits a token: {others}")
+    languages = f"-s {dictionaries.source} -t {dictionaries.target}"
+    lines.append(f"fairseq-interactive {folder} --path {folder / MODEL} {languages} --beam 5")
+    return "\n".join(lines)
 
 
 def _architecture(arch: str, decoder_layers: int | None, spec: str | None) -> Namespace:
@@ -136,6 +202,21 @@ def _parser() -> argparse.ArgumentParser:
         help="words in the joined dictionary (default: %(default)s)",
     )
     tree.set_defaults(run=describe_tree)
+
+    out = commands.add_parser(
+        "export", help="write a leaf as a checkpoint of fairseq's transformer, without the plugin"
+    )
+    out.add_argument("checkpoint", metavar="CHECKPOINT", help="of a tree")
+    out.add_argument("out", metavar="OUT", help="a new folder; with --leaf all, of folders")
+    out.add_argument(
+        "--leaf", default="0", metavar="N|best|all", help="best on --data (default: %(default)s)"
+    )
+    out.add_argument(
+        "--data", help="what fairseq-preprocess made (default: what the checkpoint names)"
+    )
+    out.add_argument("--subwords", metavar="FILE", help="a sentencepiece model to put beside it")
+    out.add_argument("--force", action="store_true", help="replace an export in OUT")
+    out.set_defaults(run=export)
     return parser
 
 

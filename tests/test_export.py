@@ -1,0 +1,231 @@
+"""A leaf as a plain checkpoint: the plain model's names, the leaf's predictions."""
+
+import argparse
+import hashlib
+import json
+import subprocess
+import sys
+
+import pytest
+import torch
+from fairseq.models import ARCH_CONFIG_REGISTRY, ARCH_MODEL_REGISTRY
+from helpers import TINY, save_stock
+
+from tsa_fairseq.checkpoint import model_arguments
+from tsa_fairseq.cli import main
+from tsa_fairseq.export import TreeCheckpoint
+from tsa_fairseq.teacher import Teacher
+
+TREE = "1[1[1,1],2]"
+VARIANTS = {
+    "post-norm": {},
+    "pre-norm": dict(encoder_normalize_before=True, decoder_normalize_before=True),
+    "learned positions": dict(encoder_learned_pos=True, decoder_learned_pos=True),
+    "shared embeddings": dict(share_all_embeddings=True),
+    "shared decoder embeddings": dict(share_decoder_input_output_embed=True),
+}
+
+
+def save_tree(path, task, data, dtype=torch.float32, **flags):
+    """As fairseq writes it; the model."""
+    args = argparse.Namespace(**{**TINY, **flags}, tree=TREE, arch="tsa_transformer")
+    ARCH_CONFIG_REGISTRY["tsa_transformer"](args)
+    torch.manual_seed(0)
+    model = ARCH_MODEL_REGISTRY["tsa_transformer"].build_model(args, task)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(0.02 * torch.randn_like(parameter))
+    model.to(dtype)
+    args._name, args.criterion, args.user_dir = "tsa_transformer", "tsa_online_kd", "tsa_fairseq"
+    criterion = {"_name": "tsa_online_kd", "kd_alpha": 0.5, "label_smoothing": 0.1}
+    state = {
+        "args": None,
+        "cfg": {
+            "model": args,
+            "task": {"_name": "translation", "data": str(data), "source_lang": "de",
+                     "target_lang": "en"},
+            "criterion": criterion,
+            "common": {"user_dir": "tsa_fairseq", "seed": 3},
+        },
+        "model": model.state_dict(),
+        "optimizer_history": [
+            {"criterion_name": "TSAOnlineKDCriterion", "optimizer_name": "FairseqAdam",
+             "lr_scheduler_state": {}, "num_updates": 7}
+        ],
+        "extra_state": {"train_iterator": {"epoch": 2, "version": 2}, "metrics": {}},
+        "last_optimizer_state": {"state": {}},
+    }  # fmt: skip
+    torch.save(state, path)
+    return model
+
+
+@pytest.fixture
+def data(tmp_path):
+    folder = tmp_path / "bin"
+    folder.mkdir()
+    for language in ("de", "en"):
+        (folder / f"dict.{language}.txt").write_text("".join(f"w{n} 1\n" for n in range(36)))
+    return folder
+
+
+@pytest.fixture
+def tree(tmp_path, task, data):
+    path = tmp_path / "tree.pt"
+    save_tree(path, task, data)
+    return path
+
+
+def stock_model(state, task):
+    args = model_arguments(state)
+    assert args.arch == args._name == "transformer"
+    model = ARCH_MODEL_REGISTRY["transformer"].build_model(args, task)
+    model.load_state_dict(state["model"], strict=True)
+    return model.eval()
+
+
+@pytest.mark.parametrize("leaf", [0, 1, 2])
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_exported_leaf_predicts_as_the_leaf(variant, leaf, task, data, batch, tmp_path):
+    path = str(tmp_path / "tree.pt")
+    model = save_tree(path, task, data, **VARIANTS[variant]).eval()
+    stock = stock_model(TreeCheckpoint.read(path).leaf(leaf), task)
+    features = model(**batch["net_input"], leaves=[leaf]).features[0]
+    expected = model.decoder.output_layer(features)
+    assert torch.equal(stock(**batch["net_input"])[0], expected)
+
+
+def test_what_the_checkpoint_says(tree, task):
+    state = TreeCheckpoint.read(str(tree)).leaf(2)
+    stock = save_stock(tree.with_name("stock.pt"), task)
+    assert list(state["model"]) == list(stock.state_dict()), "the plain model's names and order"
+    arguments = state["cfg"]["model"]
+    assert isinstance(arguments, dict)
+    assert not [name for name in arguments if name.startswith(("tree", "kd_"))]
+    assert arguments["user_dir"] is state["cfg"]["common"]["user_dir"] is None
+    assert state["cfg"]["common"]["seed"] == 3
+    assert state["cfg"]["criterion"] == {
+        "_name": "label_smoothed_cross_entropy", "label_smoothing": 0.1, "report_accuracy": False,
+    }  # fmt: skip
+    assert state["optimizer_history"][-1]["criterion_name"] == "LabelSmoothedCrossEntropyCriterion"
+    assert state["last_optimizer_state"] is None
+    assert state["extra_state"] == {"train_iterator": {"epoch": 2, "version": 2}}
+    assert "decoder.version" in state["model"] and state["model"]["decoder.version"] == 3
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_half_precision_becomes_float32(dtype, task, data, tmp_path):
+    path = str(tmp_path / "tree.pt")
+    model = save_tree(path, task, data, dtype=dtype)
+    parameters = TreeCheckpoint.read(path).leaf(0)["model"]
+    weight = parameters["decoder.layers.0.fc1.weight"]
+    assert weight.dtype == torch.float32
+    assert torch.equal(weight, model.decoder.layers[0].fc1.weight.float())
+
+
+def run(capsys, *argv):
+    status = main([str(word) for word in argv])
+    shown = capsys.readouterr()
+    return status, shown.out, shown.err
+
+
+def test_the_folder_is_ready_to_use(tree, data, task, tmp_path, capsys):
+    out, subwords = tmp_path / "out", tmp_path / "spm.model"
+    subwords.write_bytes(b"pieces")
+    status, shown, _ = run(capsys, "export", tree, out, "--leaf", "1", "--subwords", subwords)
+    assert status == 0
+    names = {"model.pt", "dict.de.txt", "dict.en.txt", "sentencepiece.bpe.model", "export.json"}
+    assert {path.name for path in out.iterdir()} == names
+    assert (out / "dict.en.txt").read_bytes() == (data / "dict.en.txt").read_bytes()
+    said = json.loads((out / "export.json").read_text())
+    assert (said["leaf"], said["tree"], said["source"], said["updates"]) == (1, TREE, "tree.pt", 7)
+    assert said["source_sha256"] == hashlib.sha256(tree.read_bytes()).hexdigest()
+    # nothing but plain types and tensors: torch's loader needs nobody to vouch for them
+    program = "import sys, torch; print(len(torch.load(sys.argv[1], weights_only=True)['model']))"
+    done = subprocess.run([sys.executable, "-c", program, str(out / "model.pt")],
+                          capture_output=True, text=True)  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    parameters = sum(
+        p.numel() for p in stock_model(TreeCheckpoint.read(str(tree)).leaf(1), task).parameters()
+    )
+    size = (out / "model.pt").stat().st_size
+    assert shown.splitlines() == [
+        f"leaf 1 -> {out}: {parameters:,} parameters, {size:,} bytes",
+        f"fairseq-interactive {out} --path {out / 'model.pt'} -s de -t en --beam 5",
+    ]
+
+
+def test_all_leaves(tree, tmp_path, capsys):
+    assert run(capsys, "export", tree, tmp_path / "out", "--leaf", "all")[0] == 0
+    said = [
+        json.loads((tmp_path / "out" / f"leaf{k}" / "export.json").read_text()) for k in range(3)
+    ]
+    assert [one["leaf"] for one in said] == [0, 1, 2]
+
+
+def test_an_exported_leaf_can_be_a_teacher(tree, task, tmp_path, capsys):
+    run(capsys, "export", tree, tmp_path / "out")
+    assert Teacher(str(tmp_path / "out" / "model.pt"), task).num_layers == 3
+
+
+def test_nothing_is_overwritten(tree, tmp_path, capsys):
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "mine.txt").write_text("mine")
+    status, _, err = run(capsys, "export", tree, out)
+    assert (status, err) == (
+        1, f"tsa-fairseq: error: OUT: '{out}' exists; expected a new folder, or --force\n",
+    )  # fmt: skip
+    status, _, err = run(capsys, "export", tree, out, "--force")
+    assert (status, err) == (
+        1, f"tsa-fairseq: error: OUT: '{out}' is no export; --force replaces exports only\n",
+    )  # fmt: skip
+    assert [p.name for p in out.iterdir()] == ["mine.txt"]
+    out = tmp_path / "export"
+    run(capsys, "export", tree, out, "--leaf", "1")
+    assert run(capsys, "export", tree, out, "--leaf", "2", "--force")[0] == 0
+    assert json.loads((out / "export.json").read_text())["leaf"] == 2
+
+
+@pytest.mark.parametrize(
+    ("argv", "message"),
+    [
+        (["--leaf", "3"], f"--leaf: got '3'; the tree '{TREE}' has leaves 0 to 2"),
+        (["--leaf", "x"], "--leaf: got 'x'; expected a leaf's number, best or all"),
+        (["--subwords", "no.model"], "--subwords: 'no.model' does not exist or is not a file"),
+        (
+            ["--data", "nowhere"],
+            "--data: got 'nowhere', which has no dict.de.txt; "
+            "expected what fairseq-preprocess made",
+        ),
+    ],
+)
+def test_bad_input(argv, message, tree, tmp_path, capsys):
+    status, _, err = run(capsys, "export", tree, tmp_path / "out", *argv)
+    assert (status, err) == (1, f"tsa-fairseq: error: {message}\n")
+    assert not list(tmp_path.glob("out*"))
+
+
+def test_data_that_is_gone(tree, data, tmp_path, capsys):
+    (data / "dict.en.txt").unlink()
+    err = run(capsys, "export", tree, tmp_path / "out")[2]
+    assert err == (
+        f"tsa-fairseq: error: --data: not given, and '{data}' has no dict.en.txt; "
+        "expected what fairseq-preprocess made\n"
+    )
+
+
+def test_not_a_tree(task, tmp_path, capsys):
+    path = tmp_path / "stock.pt"
+    save_stock(path, task)
+    err = run(capsys, "export", path, tmp_path / "out")[2]
+    assert err == (
+        f"tsa-fairseq: error: CHECKPOINT: '{path}' is a model of --arch transformer; "
+        "expected a tsa_transformer\n"
+    )
+
+
+def test_a_truncated_file(tree, tmp_path, capsys):
+    tree.write_bytes(tree.read_bytes()[:5000])
+    err = run(capsys, "export", tree, tmp_path / "out")[2]
+    assert err.startswith(f"tsa-fairseq: error: CHECKPOINT: '{tree}' cannot be loaded as a")
+    assert err.count("\n") == 1 and not list(tmp_path.glob("out*"))

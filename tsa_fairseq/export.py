@@ -1,0 +1,215 @@
+"""One leaf as a checkpoint of fairseq's own ``transformer``, which loads without the plugin."""
+
+import copy
+import hashlib
+import json
+import os
+import re
+import shutil
+from argparse import Namespace
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from tsa_fairseq.checkpoint import model_arguments, read_checkpoint
+from tsa_fairseq.errors import UsageError
+from tsa_fairseq.heads import PREFIX
+from tsa_fairseq.topology import Topology
+from tsa_fairseq.version import __version__
+
+CRITERION = "label_smoothed_cross_entropy"
+# The names under which fairseq's hub interface looks for them.
+MODEL, SUBWORDS = "model.pt", "sentencepiece.bpe.model"
+
+_LAYER = re.compile(r"decoder\.layers\.(\d+)\.(.+)")
+_NORM = re.compile(r"decoder\.layer_norm\.(.+)")
+_NOT_STOCK = ("decoder.peers.", "decoder.leaf_norms.", PREFIX)
+
+
+@dataclass(frozen=True)
+class TreeCheckpoint:
+    """A checkpoint of a tree, read.
+
+    Raises:
+        UsageError: the file cannot be read, or is no tree's.
+    """
+
+    path: str
+    state: dict[str, Any]
+    arguments: Namespace
+    topology: Topology
+
+    @classmethod
+    def read(cls, path: str) -> "TreeCheckpoint":
+        """Read it, without running code that it may contain."""
+        state = read_checkpoint(path, "CHECKPOINT")
+        arguments = model_arguments(state)
+        if not hasattr(arguments, "tree"):
+            arch = getattr(arguments, "arch", None)
+            raise UsageError(
+                f"CHECKPOINT: '{path}' is a model of --arch {arch}; expected a tsa_transformer"
+            )
+        topology = Topology.parse(arguments.tree, arguments.decoder_layers)
+        return cls(path, state, arguments, topology)
+
+    def check_leaf(self, leaf: int) -> None:
+        """Refuse a leaf that the tree does not have.
+
+        Raises:
+            UsageError: there is no such leaf.
+        """
+        last = self.topology.num_leaves - 1
+        if not 0 <= leaf <= last:
+            raise UsageError(
+                f"--leaf: got '{leaf}'; the tree '{self.topology}' has leaves 0 to {last}"
+            )
+
+    def leaf(self, leaf: int) -> dict[str, Any]:
+        """The checkpoint that training this leaf as a plain Transformer would have written.
+
+        Half-precision parameters become float32, which is what fairseq loads them as.
+        """
+        path = self.topology.paths[leaf]
+        model = self.state["model"]
+        parameters = {
+            name: _single(model[_source(name, leaf, path)])
+            for name in model
+            if not name.startswith(_NOT_STOCK)
+        }
+        return {
+            "args": None,
+            "cfg": self._configuration(),
+            "model": parameters,
+            "criterion": None,
+            "optimizer_history": [self._history()],
+            "task_state": {},
+            # what fairseq's trainer reads of it when it starts from these parameters
+            "extra_state": {"train_iterator": self.state["extra_state"]["train_iterator"]},
+            "last_optimizer_state": None,
+        }
+
+    def _configuration(self) -> dict[str, Any]:
+        cfg = copy.deepcopy(self.state["cfg"])
+        ours = ("tree", "kd_")
+        kept = {n: v for n, v in vars(self.arguments).items() if not n.startswith(ours)}
+        kept.update(arch="transformer", _name="transformer", criterion=CRITERION, user_dir=None)
+        trained = cfg["criterion"]
+        names = ("label_smoothing", "ignore_prefix_size", "sentence_avg")
+        smoothed = {name: trained[name] for name in names if name in trained}
+        # not a Namespace, which torch's safe loader refuses where no plugin vouches for it
+        cfg["model"] = kept
+        cfg["criterion"] = {"_name": CRITERION, **smoothed, "report_accuracy": False}
+        cfg["common"]["user_dir"] = None
+        return cfg
+
+    def _history(self) -> dict[str, Any]:
+        last = self.state["optimizer_history"][-1]
+        return {**last, "criterion_name": "LabelSmoothedCrossEntropyCriterion"}
+
+
+def _source(name: str, leaf: int, path: tuple[int, ...]) -> str:
+    """Where a leaf's parameter of this stock name stands in the tree."""
+    layer, norm = _LAYER.fullmatch(name), _NORM.fullmatch(name)
+    if layer is not None and path[int(layer.group(1))] != 0:
+        depth = int(layer.group(1))
+        return f"decoder.peers.{depth}.{path[depth]}.{layer.group(2)}"
+    if norm is not None and leaf != 0:
+        return f"decoder.leaf_norms.{leaf}.{norm.group(1)}"
+    return name
+
+
+def _single(tensor: Tensor) -> Tensor:
+    return tensor.float() if tensor.dtype in (torch.float16, torch.bfloat16) else tensor
+
+
+@dataclass(frozen=True)
+class Dictionaries:
+    """The languages of a model, and where their dictionaries are.
+
+    Raises:
+        UsageError: they are not to be found.
+    """
+
+    folder: str
+    source: str
+    target: str
+
+    @classmethod
+    def find(cls, checkpoint: TreeCheckpoint, data: str | None) -> "Dictionaries":
+        """In ``--data``, or else in the data that the checkpoint names."""
+        task = model_arguments(checkpoint.state, "task")
+        stored = str(getattr(task, "data", None) or "").split(os.pathsep)[0]
+        folder = data or stored
+        languages = [getattr(task, f"{side}_lang", None) for side in ("source", "target")]
+        if None in languages:
+            languages = _languages(folder)
+        for language in languages:
+            if language is None or not os.path.isfile(os.path.join(folder, f"dict.{language}.txt")):
+                given = f"got '{data}', which" if data else f"not given, and '{stored}'"
+                name = f"dict.{language}.txt" if language else "data of two languages"
+                raise UsageError(
+                    f"--data: {given} has no {name}; expected what fairseq-preprocess made"
+                )
+        return cls(folder, *languages)
+
+    def copy_to(self, folder: Path) -> None:
+        """Both files, as they are."""
+        for language in (self.source, self.target):
+            shutil.copyfile(
+                os.path.join(self.folder, f"dict.{language}.txt"), folder / f"dict.{language}.txt"
+            )
+
+
+def _languages(folder: str) -> list[str | None]:
+    """As fairseq infers them, from names such as ``train.de-en.de.idx``."""
+    for name in sorted(os.listdir(folder)) if os.path.isdir(folder) else []:
+        found = re.fullmatch(r"\w+\.(\w+)-(\w+)\.\w+\.idx", name)
+        if found is not None:
+            return [found.group(1), found.group(2)]
+    return [None, None]
+
+
+def write_leaf(
+    checkpoint: TreeCheckpoint,
+    leaf: int,
+    out: Path,
+    dictionaries: Dictionaries,
+    subwords: str | None,
+    metric: dict[str, float],
+) -> None:
+    """A folder that is ready to use: checkpoint, dictionaries, subword model, ``export.json``.
+
+    Args:
+        checkpoint: of a tree.
+        leaf: which.
+        out: the folder; it must not exist, and appears when it is whole.
+        dictionaries: of the model.
+        subwords: a sentencepiece model to put beside it.
+        metric: figures of the leaf's, for ``export.json``.
+    """
+    partial = out.with_name(out.name + ".partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    state = checkpoint.leaf(leaf)
+    task = state["cfg"]["task"]
+    task["source_lang"], task["target_lang"] = dictionaries.source, dictionaries.target
+    torch.save(state, partial / MODEL)
+    dictionaries.copy_to(partial)
+    if subwords is not None:
+        shutil.copyfile(subwords, partial / SUBWORDS)
+    with open(checkpoint.path, "rb") as file:
+        source_checksum = hashlib.file_digest(file, "sha256").hexdigest()
+    said = {
+        "leaf": leaf,
+        "tree": str(checkpoint.topology),
+        "source": os.path.basename(checkpoint.path),
+        "source_sha256": source_checksum,
+        "updates": state["optimizer_history"][-1].get("num_updates"),
+        **metric,
+        "tsa_fairseq": __version__,
+    }
+    (partial / "export.json").write_text(json.dumps(said, indent=2) + "\n", encoding="utf-8")
+    partial.rename(out)
