@@ -125,7 +125,7 @@ def test_figures_that_the_log_shows_are_explained():
     code = "".join(file.read_text(encoding="utf-8") for file in files)
     found = r'"((?:nll|kd|pairwise)_\w+|disagreement|diversity|loss|ppl)"'
     names = set(re.findall(found, code)) | {"nll_bridge"}
-    names = {name.replace("nll_leaf", "nll_leaf0") for name in names}
+    names = {re.sub(r"nll_leaf\b", "nll_leaf0", name) for name in names}
     shown = {"loss", "nll_loss", "nll_ensemble", "kd_loss", "disagreement", "diversity"}
     assert shown | {"nll_gated", "nll_teacher"} <= names
     for name in names - {"kd_trunk_gradient"}:
