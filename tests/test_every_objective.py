@@ -498,11 +498,19 @@ def test_work_on_a_slice_holds_so_many_copies_of_it(name, monkeypatch):
     assert most[1] - most[0] < block / 4  # features and heads of 280 tokens more
 
 
-@pytest.mark.parametrize("copies", [4, 11])
-def test_slices_of_a_gpu_bound_their_work(copies):
-    logits = torch.empty(100, 2, 5, device="meta")
-    sizes = [part.stop - part.start for part in tsa_fairseq.fused._slices(logits, copies)]
-    assert sum(sizes) == 100 and max(sizes) == 400 // copies
+@pytest.mark.parametrize("copies", [4, 5, 7, 9, 11])
+@pytest.mark.parametrize("tokens", [0, 1, 2, 3, 100])
+def test_slices_of_a_gpu_bound_their_work(tokens, copies):
+    logits = torch.empty(tokens, 2, 5, device="meta")
+    parts = list(tsa_fairseq.fused._slices(logits, copies))
+    assert [n for part in parts for n in range(tokens)[part]] == list(range(tokens))
+    assert max(part.stop - part.start for part in parts) <= max(tokens * 4 // copies, 1)
+
+
+def test_slices_of_less_than_a_token(monkeypatch):
+    """Where K · V is more than a slice may hold, a slice is a token."""
+    monkeypatch.setattr(tsa_fairseq.fused, "SLICE_LOGITS", 3 * WORDS - 1)
+    compare_with_reference("ensemble", 3, {}, 1.0)
 
 
 def test_probabilities_of_okddip_far_apart():

@@ -12,7 +12,8 @@ then forgotten. What is held beside the inputs, in values of float32:
     in half precision            1/2 to 1 block more, and on a CPU the matrix, V · D
 
 A slice is what stays in a CPU's cache; on a GPU c slices are as much as 4 blocks. c is 4 where the
-gradient is written down (tsa, dml, rdrop, none), else what autograd keeps (``Objective.copies``).
+gradient is written down and T = 1, 5 at other temperatures, else what autograd keeps, see
+``Objective.copies``.
 A teacher and a bridge count as leaves in K.
 
 Gradients on the way forward are the idea of Liger-Kernel's fused linear cross entropy, blocks that
@@ -222,7 +223,8 @@ def _slices(logits: Tensor, copies: int) -> Iterator[slice]:
     tokens, leaves, vocabulary = logits.shape
     on_cpu = logits.device.type == "cpu"
     size = SLICE_LOGITS // (leaves * vocabulary) if on_cpu else tokens * LEAST_COPIES // copies
-    for start in range(0, max(tokens, 1), max(size, 1)):
+    size = max(size, 1)
+    for start in range(0, max(tokens, 1), size):
         yield slice(start, min(start + size, tokens))
 
 
