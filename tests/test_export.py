@@ -150,7 +150,8 @@ def test_the_folder_is_ready_to_use(tree, data, task, tmp_path, capsys):
     size = (out / "model.pt").stat().st_size
     assert shown.splitlines() == [
         f"leaf 1 -> {out}: {parameters:,} parameters, {size:,} bytes",
-        f"fairseq-interactive {out} --path {out / 'model.pt'} -s de -t en --beam 5",
+        f"fairseq-interactive {out} --path {out / 'model.pt'} -s de -t en --beam 5 "
+        f"--bpe sentencepiece --sentencepiece-model {out / 'sentencepiece.bpe.model'}",
     ]
 
 
@@ -177,7 +178,7 @@ def test_nothing_is_overwritten(tree, tmp_path, capsys):
     )  # fmt: skip
     status, _, err = run(capsys, "export", tree, out, "--force")
     assert (status, err) == (
-        1, f"tsa-fairseq: error: OUT: '{out}' is no export; --force replaces exports only\n",
+        1, f"tsa-fairseq: error: OUT: '{out}' holds 'mine.txt'; --force replaces exports alone\n",
     )  # fmt: skip
     assert [p.name for p in out.iterdir()] == ["mine.txt"]
     out = tmp_path / "export"
@@ -203,6 +204,67 @@ def test_bad_input(argv, message, tree, tmp_path, capsys):
     status, _, err = run(capsys, "export", tree, tmp_path / "out", *argv)
     assert (status, err) == (1, f"tsa-fairseq: error: {message}\n")
     assert not list(tmp_path.glob("out*"))
+
+
+def test_what_an_export_is_made_of_is_not_replaced(tree, data, tmp_path, capsys):
+    """Nor files beside an export, nor an export when the new one fails."""
+    out = tmp_path / "out"
+    run(capsys, "export", tree, out)
+    before = {path.name: path.read_bytes() for path in out.iterdir()}
+    for flag, value in (("--data", out), ("--subwords", out / "model.pt")):
+        err = run(capsys, "export", tree, out, "--force", flag, value)[2]
+        assert err == (
+            f"tsa-fairseq: error: OUT: '{out}' holds '{value}', which the export is made of; "
+            "expected another folder\n"
+        )
+    err = run(capsys, "export", tree, tmp_path, "--leaf", "all", "--force")[2]
+    assert err.startswith(f"tsa-fairseq: error: OUT: '{tmp_path}' holds '{tree}', which")
+    (out / "notes.txt").write_text("mine")
+    err = run(capsys, "export", tree, out, "--force")[2]
+    assert "holds 'notes.txt'; --force replaces exports alone" in err
+    (out / "notes.txt").unlink()
+    assert {path.name: path.read_bytes() for path in out.iterdir()} == before
+
+
+def test_a_disk_that_is_full(tree, tmp_path, capsys, monkeypatch):
+    """The old export stays, and nothing half-written."""
+    out = tmp_path / "out"
+    run(capsys, "export", tree, out, "--leaf", "1")
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("tsa_fairseq.export.shutil.copyfile", full)
+    err = run(capsys, "export", tree, out, "--leaf", "2", "--force")[2]
+    assert err == (f"tsa-fairseq: error: OUT: '{out}' cannot be written: No space left on device\n")
+    assert json.loads((out / "export.json").read_text())["leaf"] == 1
+    assert {path.name for path in tmp_path.iterdir()} == {"out", "bin", "tree.pt"}
+
+
+def test_a_dictionary_of_another_size(tree, data, tmp_path, capsys):
+    (data / "dict.en.txt").write_text("one 1\n")
+    err = run(capsys, "export", tree, tmp_path / "out")[2]
+    assert err == (
+        f"tsa-fairseq: error: --data: '{data / 'dict.en.txt'}' has 5 words, the model 40; "
+        "expected the dictionary that it was trained with\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("flags", "tied"), [(dict(share_all_embeddings=True), 3),
+                        (dict(share_decoder_input_output_embed=True), 2), ({}, 1)]
+)  # fmt: skip
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
+def test_shared_embeddings_are_stored_once(dtype, flags, tied, task, data, tmp_path):
+    """As they must be counted; fairseq writes a copy of each when it trained on a GPU."""
+    path = str(tmp_path / "tree.pt")
+    save_tree(path, task, data, dtype=dtype, **flags)
+    state = torch.load(path, weights_only=False)
+    state["model"] = {name: tensor.clone() for name, tensor in state["model"].items()}
+    torch.save(state, path)
+    model = TreeCheckpoint.read(path).leaf(1)["model"]
+    sides = ("decoder.embed_tokens", "decoder.output_projection", "encoder.embed_tokens")
+    assert len({model[f"{side}.weight"].data_ptr() for side in sides}) == 4 - tied
 
 
 def test_data_that_is_gone(tree, data, tmp_path, capsys):

@@ -101,6 +101,16 @@ def test_gate_mixes_by_its_own_scores(build, task, batch, inference_config):
     assert names and all(name.startswith("heads.gate.") for name in names), "stored once"
 
 
+def test_an_ensemble_does_not_ask_the_gate(build, batch, inference_config):
+    """It is dropped with all heads, and does not follow the model to another type."""
+    model = build(tree=TREE, tree_inference="ensemble", kd_objective="one").eval()
+    expected = model(**batch["net_input"])[0]
+    model.prepare_for_inference_(inference_config)
+    assert len(model.heads) == 0 and model.decoder.gate is None
+    found = model.double()(**batch["net_input"])[0]
+    torch.testing.assert_close(found.float(), expected, rtol=1e-4, atol=1e-4)
+
+
 def test_features_of_a_mixture_are_those_of_leaf_0(build, batch):
     model = build(tree=TREE, tree_inference="ensemble").eval()
     features = model(**batch["net_input"], features_only=True)[0]

@@ -1,7 +1,7 @@
 """The command ``tsa-fairseq``."""
 
 import argparse
-import shutil
+import shlex
 import sys
 from argparse import Namespace
 from collections.abc import Callable, Sequence
@@ -83,31 +83,32 @@ def export(args: Namespace) -> str:
         UsageError: no such leaf, a file that cannot be read, a folder that exists.
     """
     from tsa_fairseq.export import Dictionaries, TreeCheckpoint, write_leaf
+    from tsa_fairseq.folders import check_target, write_whole
     from tsa_fairseq.validation import leaf_nll
 
     checkpoint = TreeCheckpoint.read(args.checkpoint)
     leaves = _leaves(args.leaf, checkpoint)
     dictionaries = Dictionaries.find(checkpoint, args.data)
-    if args.subwords is not None:
-        check_exists(args.subwords, "--subwords")
-    folders = {leaf: Path(args.out) for leaf in leaves}
-    if args.leaf == "all":
-        folders = {leaf: Path(args.out) / f"leaf{leaf}" for leaf in leaves}
-    if Path(args.out).exists():
-        if not args.force:
-            raise UsageError(f"OUT: '{args.out}' exists; expected a new folder, or --force")
-        if not _is_export(Path(args.out)):
-            raise UsageError(f"OUT: '{args.out}' is no export; --force replaces exports only")
+    subwords = [] if args.subwords is None else [args.subwords]
+    for path in subwords:
+        check_exists(path, "--subwords")
+    out = Path(args.out)
+    check_target(out, args.force, [args.checkpoint, dictionaries.folder, *subwords])
     nll: list[float] = []
     if args.leaf == "best":
         nll = leaf_nll(args.checkpoint, dictionaries.folder)
         leaves = [min(leaves, key=nll.__getitem__)]
-    if args.force:
-        shutil.rmtree(args.out, ignore_errors=True)
-    for leaf in leaves:
-        metric = {"valid_nll": nll[leaf]} if nll else {}
-        write_leaf(checkpoint, leaf, folders[leaf], dictionaries, args.subwords, metric)
-    return "\n".join(_said_of_export(folders[leaf], leaf, nll, dictionaries) for leaf in leaves)
+
+    def fill(folder: Path) -> None:
+        for leaf in leaves:
+            place = folder / f"leaf{leaf}" if args.leaf == "all" else folder
+            place.mkdir(exist_ok=True)
+            metric = {"valid_nll": nll[leaf]} if nll else {}
+            write_leaf(checkpoint, leaf, place, dictionaries, args.subwords, metric)
+
+    write_whole(out, fill)
+    places = {leaf: out / f"leaf{leaf}" if args.leaf == "all" else out for leaf in leaves}
+    return "\n".join(_said_of_export(places[leaf], leaf, nll, dictionaries) for leaf in leaves)
 
 
 def _leaves(text: str, checkpoint: Any) -> list[int]:
@@ -119,12 +120,8 @@ def _leaves(text: str, checkpoint: Any) -> list[int]:
     return [int(text)]
 
 
-def _is_export(folder: Path) -> bool:
-    return (folder / "export.json").is_file() or (folder / "leaf0" / "export.json").is_file()
-
-
 def _said_of_export(folder: Path, leaf: int, nll: list[float], dictionaries: Any) -> str:
-    from tsa_fairseq.export import MODEL
+    from tsa_fairseq.export import MODEL, SUBWORDS
 
     state = read_checkpoint(str(folder / MODEL), "OUT")["model"]
     parameters = {t.data_ptr(): t.numel() for n, t in state.items() if not n.endswith(_BUFFERS)}
@@ -133,8 +130,11 @@ def _said_of_export(folder: Path, leaf: int, nll: list[float], dictionaries: Any
     if nll:
         others = ", ".join(f"leaf {k} {value:.3f}" for k, value in enumerate(nll))
         lines.append(f"validation nll, bits a token: {others}")
-    languages = f"-s {dictionaries.source} -t {dictionaries.target}"
-    lines.append(f"fairseq-interactive {folder} --path {folder / MODEL} {languages} --beam 5")
+    command = ["fairseq-interactive", folder, "--path", folder / MODEL]
+    command += ["-s", dictionaries.source, "-t", dictionaries.target, "--beam", 5]
+    if (folder / SUBWORDS).exists():
+        command += ["--bpe", "sentencepiece", "--sentencepiece-model", folder / SUBWORDS]
+    lines.append(shlex.join(map(str, command)))
     return "\n".join(lines)
 
 

@@ -134,11 +134,11 @@ class TreeDecoder(TransformerDecoderBase):
             incremental_state,
         )
         shared = run.states[self.topology.split - 1, 0].transpose(0, 1)
-        scores = None if self.gate is None else self.gate(shared)
+        scores = self.gate(shared) if self.inference == "gate" and self.gate is not None else None
         logits = (self.output_layer(features) for features in run.features)
         return mix(self.inference, logits, scores), run.extra
 
-    def mix_by(self, gate: nn.Module) -> None:
+    def mix_by(self, gate: nn.Module | None) -> None:
         """Note the gate, which belongs to the model: here it is no parameter of the decoder's."""
         object.__setattr__(self, "gate", gate)
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from fairseq.data import Dictionary
 from torch import Tensor
 
 from tsa_fairseq.checkpoint import model_arguments, read_checkpoint
@@ -79,6 +80,7 @@ class TreeCheckpoint:
             for name in model
             if not name.startswith(_NOT_STOCK)
         }
+        self._share(parameters)
         return {
             "args": None,
             "cfg": self._configuration(),
@@ -90,6 +92,16 @@ class TreeCheckpoint:
             "extra_state": {"train_iterator": self.state["extra_state"]["train_iterator"]},
             "last_optimizer_state": None,
         }
+
+    def _share(self, parameters: dict[str, Tensor]) -> None:
+        """One tensor where the model has one; fairseq may have written copies of it."""
+        tied = ["decoder.embed_tokens.weight", "decoder.output_projection.weight"]
+        if getattr(self.arguments, "share_all_embeddings", False):
+            tied.append("encoder.embed_tokens.weight")
+        elif not getattr(self.arguments, "share_decoder_input_output_embed", False):
+            return
+        for name in tied[1:]:
+            parameters[name] = parameters[tied[0]]
 
     def _configuration(self) -> dict[str, Any]:
         cfg = copy.deepcopy(self.state["cfg"])
@@ -153,7 +165,20 @@ class Dictionaries:
                 raise UsageError(
                     f"--data: {given} has no {name}; expected what fairseq-preprocess made"
                 )
-        return cls(folder, *languages)
+        found = cls(folder, *languages)
+        found._check_sizes(checkpoint)
+        return found
+
+    def _check_sizes(self, checkpoint: TreeCheckpoint) -> None:
+        for side, language in (("encoder", self.source), ("decoder", self.target)):
+            file = os.path.join(self.folder, f"dict.{language}.txt")
+            words = len(Dictionary.load(file))
+            rows = checkpoint.state["model"][f"{side}.embed_tokens.weight"].size(0)
+            if words != rows:
+                raise UsageError(
+                    f"--data: '{file}' has {words:,} words, the model {rows:,}; "
+                    "expected the dictionary that it was trained with"
+                )
 
     def copy_to(self, folder: Path) -> None:
         """Both files, as they are."""
@@ -175,31 +200,28 @@ def _languages(folder: str) -> list[str | None]:
 def write_leaf(
     checkpoint: TreeCheckpoint,
     leaf: int,
-    out: Path,
+    folder: Path,
     dictionaries: Dictionaries,
     subwords: str | None,
     metric: dict[str, float],
 ) -> None:
-    """A folder that is ready to use: checkpoint, dictionaries, subword model, ``export.json``.
+    """Fill a folder that is then ready to use: checkpoint, dictionaries, subword model, JSON.
 
     Args:
         checkpoint: of a tree.
         leaf: which.
-        out: the folder; it must not exist, and appears when it is whole.
+        folder: exists, and is empty.
         dictionaries: of the model.
         subwords: a sentencepiece model to put beside it.
         metric: figures of the leaf's, for ``export.json``.
     """
-    partial = out.with_name(out.name + ".partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
     state = checkpoint.leaf(leaf)
     task = state["cfg"]["task"]
     task["source_lang"], task["target_lang"] = dictionaries.source, dictionaries.target
-    torch.save(state, partial / MODEL)
-    dictionaries.copy_to(partial)
+    torch.save(state, folder / MODEL)
+    dictionaries.copy_to(folder)
     if subwords is not None:
-        shutil.copyfile(subwords, partial / SUBWORDS)
+        shutil.copyfile(subwords, folder / SUBWORDS)
     with open(checkpoint.path, "rb") as file:
         source_checksum = hashlib.file_digest(file, "sha256").hexdigest()
     said = {
@@ -211,5 +233,4 @@ def write_leaf(
         **metric,
         "tsa_fairseq": __version__,
     }
-    (partial / "export.json").write_text(json.dumps(said, indent=2) + "\n", encoding="utf-8")
-    partial.rename(out)
+    (folder / "export.json").write_text(json.dumps(said, indent=2) + "\n", encoding="utf-8")

@@ -168,10 +168,11 @@ class TSATransformerModel(TransformerModel):
         return super().load_state_dict(fitting, strict, *args, **kwargs)
 
     def prepare_for_inference_(self, cfg: Any) -> None:
-        """Keep the leaf that translates, so that generation is the plain Transformer's."""
+        """Keep what translates: of one leaf, generation is the plain Transformer's."""
         super().prepare_for_inference_(cfg)
         if self.decoder.inference != "gate":
             self.heads = nn.ModuleDict()
+            self.decoder.mix_by(None)
         self.decoder.keep_inference_leaf()
 
 

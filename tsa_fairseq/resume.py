@@ -44,7 +44,7 @@ def follow_checkpoint(args: Namespace) -> None:
     layers = getattr(stored, "kd_bridge_layers", None)
     if args.kd_bridge_layers is None:
         args.kd_bridge_layers = layers
-    if args.kd_bridge_layers != layers:
+    if layers is not None and args.kd_bridge_layers != layers:
         raise UsageError(
             f"--kd-bridge-layers: got {args.kd_bridge_layers}, but '{path}' was trained with "
             f"{layers}; expected {layers}, or --reset-optimizer to start anew"

@@ -25,6 +25,7 @@ def leaf_nll(path: str, data: str) -> list[float]:
         UsageError: there is no validation data.
     """
     from fairseq import checkpoint_utils
+    from fairseq.utils import resolve_max_positions
 
     from tsa_fairseq.criterion import TSAOnlineKDCriterion
     from tsa_fairseq.kd_flags import TSAOnlineKDConfig
@@ -45,7 +46,12 @@ def leaf_nll(path: str, data: str) -> list[float]:
         TSAOnlineKDConfig(kd_objective="none", sentence_avg=False, max_update=0), task
     )
     batches = task.get_batch_iterator(
-        dataset=task.dataset(SUBSET), max_tokens=MAX_TOKENS, ignore_invalid_inputs=True
+        dataset=task.dataset(SUBSET),
+        max_tokens=MAX_TOKENS,
+        max_positions=resolve_max_positions(
+            task.max_positions(), model.max_positions(), MAX_TOKENS
+        ),
+        ignore_invalid_inputs=True,
     ).next_epoch_itr(shuffle=False)
     leaves = model.decoder.topology.num_leaves
     names = [f"nll_leaf{leaf}" for leaf in range(leaves)] if leaves > 1 else ["nll_loss"]
@@ -54,4 +60,6 @@ def leaf_nll(path: str, data: str) -> list[float]:
         _, _, logs = criterion(model, sample)
         sums += torch.stack([logs[name].double() for name in names])
         tokens += sample["ntokens"]
+    if tokens == 0:
+        raise UsageError(f"--data: '{data}' has no {SUBSET} sentence that the model can read")
     return (sums / tokens / math.log(2)).tolist()

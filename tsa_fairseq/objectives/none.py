@@ -17,7 +17,8 @@ class Independent(PairwiseObjective):
         if self.settings.alpha > 0:
             raise UsageError(
                 f"--kd-alpha: got {self.settings.alpha:g} with --kd-objective none, which distils "
-                "nothing; expected another objective"
+                "nothing and is the default for a tree of one leaf; expected another objective, or "
+                "no --kd-alpha"
             )
 
     def kd_weight(self, leaves: int, ramp: float) -> float:
