@@ -48,6 +48,16 @@ TINY = dict(
 )
 
 
+# What a leaf may be built with, beside the defaults.
+VARIANTS = {
+    "post-norm": {},
+    "pre-norm": dict(encoder_normalize_before=True, decoder_normalize_before=True),
+    "learned positions": dict(encoder_learned_pos=True, decoder_learned_pos=True),
+    "shared embeddings": dict(share_all_embeddings=True),
+    "shared decoder embeddings": dict(share_decoder_input_output_embed=True),
+}
+
+
 def make_batch(task, lengths=(7, 4, 5), seed=0):
     """A batch of random sentences, sources padded left and targets right as fairseq does."""
     pad, eos = task.target_dictionary.pad(), task.target_dictionary.eos()

@@ -1,16 +1,13 @@
 import pytest
 import torch
+from helpers import VARIANTS as SIMPLE_VARIANTS
 from helpers import exactly, make_batch
 
 from tsa_fairseq.errors import UsageError
 
 TREES = ["3", "1[1[1,1],1[1,1]]", "1[2,1[1,1]]", "0[3,3,3]", "2[1,1]"]
 VARIANTS = {
-    "post-norm": {},
-    "pre-norm": dict(encoder_normalize_before=True, decoder_normalize_before=True),
-    "learned positions": dict(encoder_learned_pos=True, decoder_learned_pos=True),
-    "shared embeddings": dict(share_all_embeddings=True),
-    "shared decoder embeddings": dict(share_decoder_input_output_embed=True),
+    **SIMPLE_VARIANTS,
     "output dimension": dict(decoder_output_dim=12),
     "embedding norm": dict(layernorm_embedding=True),
     "cross+self attention": dict(no_cross_attention=True, cross_self_attention=True),

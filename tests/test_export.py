@@ -9,7 +9,7 @@ import sys
 import pytest
 import torch
 from fairseq.models import ARCH_CONFIG_REGISTRY, ARCH_MODEL_REGISTRY
-from helpers import TINY, save_stock
+from helpers import TINY, VARIANTS, save_stock
 
 from tsa_fairseq.checkpoint import model_arguments
 from tsa_fairseq.cli import main
@@ -17,13 +17,6 @@ from tsa_fairseq.export import TreeCheckpoint
 from tsa_fairseq.teacher import Teacher
 
 TREE = "1[1[1,1],2]"
-VARIANTS = {
-    "post-norm": {},
-    "pre-norm": dict(encoder_normalize_before=True, decoder_normalize_before=True),
-    "learned positions": dict(encoder_learned_pos=True, decoder_learned_pos=True),
-    "shared embeddings": dict(share_all_embeddings=True),
-    "shared decoder embeddings": dict(share_decoder_input_output_embed=True),
-}
 
 
 def save_tree(path, task, data, dtype=torch.float32, **flags):

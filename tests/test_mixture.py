@@ -5,16 +5,11 @@ import copy
 import pytest
 import torch
 from fairseq.sequence_generator import SequenceGenerator
+from helpers import VARIANTS
 
 from tsa_fairseq.mixture import mix
 
 TREE = "1[1[1,1],2]"
-VARIANTS = {
-    "post-norm": {},
-    "pre-norm": dict(encoder_normalize_before=True, decoder_normalize_before=True),
-    "learned positions": dict(encoder_learned_pos=True, decoder_learned_pos=True),
-    "shared embeddings": dict(share_all_embeddings=True),
-}
 
 
 def test_mean_of_probabilities_by_hand():

@@ -7,7 +7,7 @@ from argparse import Namespace
 from fairseq.models.transformer import base_architecture
 
 from tsa_fairseq.checkpoint import check_exists
-from tsa_fairseq.errors import UsageError
+from tsa_fairseq.errors import UsageError, check_choice
 from tsa_fairseq.heads import bridge_layers
 from tsa_fairseq.kd_flags import (
     ONE_LEAF_OBJECTIVE,
@@ -67,11 +67,7 @@ def complete_arguments(args: Namespace) -> None:
             "--tree-inference: got 'gate'; a gate is what --kd-objective one trains: "
             "expected leaf:N or ensemble"
         )
-    if args.tree_init_peers not in PEER_CHOICES:
-        raise UsageError(
-            f"--tree-init-peers: got '{args.tree_init_peers}'; "
-            f"expected one of {', '.join(PEER_CHOICES)}"
-        )
+    check_choice("--tree-init-peers", args.tree_init_peers, PEER_CHOICES)
     if args.tree_init_from:
         check_exists(args.tree_init_from, FLAG)
     if training:

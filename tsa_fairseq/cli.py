@@ -1,6 +1,7 @@
 """The command ``tsa-fairseq``."""
 
 import argparse
+import os
 import shlex
 import sys
 from argparse import Namespace
@@ -74,6 +75,32 @@ def describe_tree(args: Namespace) -> str:
             f"training multiply-adds   {ratio:.2f} x the plain model's",
         ]
     )
+
+
+def average_checkpoints(args: Namespace) -> str:
+    """Write the mean of several checkpoints.
+
+    Raises:
+        UsageError: files that do not fit each other, too few of them, or an OUT that exists.
+    """
+    from tsa_fairseq.averaging import average, best, newest
+    from tsa_fairseq.folders import write_file
+
+    if os.path.lexists(args.out) and not args.force:
+        raise UsageError(f"OUT: '{args.out}' exists; expected a new file, or --force")
+    paths, choose = args.inputs, {"--last": args.last, "--best": args.best}
+    given = [flag for flag, number in choose.items() if number is not None]
+    if len(paths) == 1 and Path(paths[0]).is_dir():
+        if len(given) != 1:
+            raise UsageError(f"INPUT: '{paths[0]}' is a folder; expected --last N or --best N")
+        number = choose[given[0]]
+        paths = (newest if given == ["--last"] else best)(paths[0], number)
+    elif given:
+        raise UsageError(f"{given[0]}: takes one folder of checkpoints; expected no file names")
+    state = average(paths, lambda text: print(text, file=sys.stderr))
+    write_file(args.out, lambda path: torch.save(state, path))
+    names = ", ".join(Path(path).name for path in paths)
+    return f"{args.out}: the mean of {len(paths)} checkpoints, {names}"
 
 
 def export(args: Namespace) -> str:
@@ -202,6 +229,18 @@ def _parser() -> argparse.ArgumentParser:
         help="words in the joined dictionary (default: %(default)s)",
     )
     tree.set_defaults(run=describe_tree)
+
+    mean = commands.add_parser("average", help="write the mean of several checkpoints")
+    mean.add_argument("out", metavar="OUT", help="a new file")
+    mean.add_argument(
+        "inputs", metavar="INPUT", nargs="+", help="checkpoints, or the folder they are in"
+    )
+    mean.add_argument("--last", type=int, metavar="N", help="of a folder, the last N")
+    mean.add_argument(
+        "--best", type=int, metavar="N", help="of a folder, the N with the best validation score"
+    )
+    mean.add_argument("--force", action="store_true", help="replace OUT")
+    mean.set_defaults(run=average_checkpoints)
 
     out = commands.add_parser(
         "export", help="write a leaf as a checkpoint of fairseq's transformer, without the plugin"

@@ -1,5 +1,7 @@
 """The one exception this package raises for bad input."""
 
+from collections.abc import Sequence
+
 
 class UsageError(ValueError, SystemExit):
     """A flag, a file or a value that cannot be used, said in one line.
@@ -13,3 +15,13 @@ class UsageError(ValueError, SystemExit):
         # ValueError comes first in the MRO, so SystemExit's own initialiser, which would set the
         # code that the interpreter prints, never runs.
         self.code = f"error: {message}"
+
+
+def check_choice(flag: str, value: str | None, choices: Sequence[str]) -> None:
+    """Refuse a flag's value that is none of its choices; None stands for a flag not given.
+
+    Raises:
+        UsageError: it is none of them.
+    """
+    if value is not None and value not in choices:
+        raise UsageError(f"{flag}: got '{value}'; expected one of {', '.join(choices)}")

@@ -1,4 +1,4 @@
-"""Folders that appear when they are whole, and from which nothing is lost."""
+"""Folders and files that appear when they are whole, and from which nothing is lost."""
 
 import os
 import re
@@ -67,3 +67,21 @@ def write_whole(out: Path, fill: Callable[[Path], None]) -> None:
     finally:
         for path in (partial, old):
             shutil.rmtree(path, ignore_errors=True)
+
+
+def write_file(out: str, write: Callable[[str], None]) -> None:
+    """Make a file that appears when it is whole, and only then replaces what stood there.
+
+    Raises:
+        UsageError: it cannot be written.
+    """
+    partial = f"{out}.{os.getpid()}.partial"
+    try:
+        write(partial)
+        os.replace(partial, out)
+    except (OSError, RuntimeError) as error:  # torch's writer raises the latter
+        reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
+        raise UsageError(f"OUT: '{out}' cannot be written: {reason}") from None
+    finally:
+        if os.path.exists(partial):
+            os.remove(partial)

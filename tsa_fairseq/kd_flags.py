@@ -6,7 +6,7 @@ from typing import Any, Optional
 from fairseq.dataclass import FairseqDataclass
 from omegaconf import II
 
-from tsa_fairseq.errors import UsageError
+from tsa_fairseq.errors import UsageError, check_choice
 from tsa_fairseq.heads import BRIDGE_STARTS
 from tsa_fairseq.objectives import OBJECTIVES, KDSettings, Objective, build_objective
 from tsa_fairseq.views import VIEWS_LEAVES, Views
@@ -124,8 +124,8 @@ def objective_from_flags(flags: Any) -> Objective:
         raise UsageError(
             f"--ignore-prefix-size: got {flags.ignore_prefix_size}; expected 0 or more"
         )
-    _check_choice("--kd-trunk-gradient", flags.kd_trunk_gradient, TRUNK_GRADIENTS)
-    _check_choice("--kd-loss", flags.kd_loss, LOSSES)
+    check_choice("--kd-trunk-gradient", flags.kd_trunk_gradient, TRUNK_GRADIENTS)
+    check_choice("--kd-loss", flags.kd_loss, LOSSES)
     if flags.kd_block_tokens is not None and flags.kd_block_tokens < 1:
         raise UsageError(f"--kd-block-tokens: got {flags.kd_block_tokens}; expected 1 or more")
     if flags.kd_block_tokens is not None and flags.kd_loss == "dense":
@@ -133,12 +133,12 @@ def objective_from_flags(flags: Any) -> Objective:
             f"--kd-block-tokens: got {flags.kd_block_tokens} with --kd-loss dense, "
             "which takes all tokens at once; expected --kd-loss fused"
         )
-    _check_choice("--kd-views-leaves", flags.kd_views_leaves, VIEWS_LEAVES)
+    check_choice("--kd-views-leaves", flags.kd_views_leaves, VIEWS_LEAVES)
     # checkpoints of 0.1.0 have a truth value there
     detach = {"True": "yes", "False": "no"}.get(
         str(flags.kd_detach_targets), flags.kd_detach_targets
     )
-    _check_choice("--kd-detach-targets", detach, ("yes", "no"))
+    check_choice("--kd-detach-targets", detach, ("yes", "no"))
     settings = KDSettings(
         alpha=flags.kd_alpha,
         ce_weight=flags.kd_ce_weight,
@@ -222,9 +222,4 @@ def _check_teacher_flags(flags: Any, objective: Objective) -> None:
             )
     if flags.kd_bridge_layers is not None and flags.kd_bridge_layers < 1:
         raise UsageError(f"--kd-bridge-layers: got {flags.kd_bridge_layers}; expected 1 or more")
-    _check_choice("--kd-bridge-init", flags.kd_bridge_init, BRIDGE_STARTS)
-
-
-def _check_choice(flag: str, value: str | None, choices: tuple[str, ...]) -> None:
-    if value is not None and value not in choices:
-        raise UsageError(f"{flag}: got '{value}'; expected one of {', '.join(choices)}")
+    check_choice("--kd-bridge-init", flags.kd_bridge_init, BRIDGE_STARTS)

@@ -1,6 +1,6 @@
 """The methods by which leaves learn from each other, one file each."""
 
-from tsa_fairseq.errors import UsageError
+from tsa_fairseq.errors import UsageError, check_choice
 from tsa_fairseq.objectives.base import Objective
 from tsa_fairseq.objectives.cl_ilr import CLILR
 from tsa_fairseq.objectives.dml import DML
@@ -30,8 +30,7 @@ def check_name(name: str) -> None:
     Raises:
         UsageError: there is no such objective.
     """
-    if name not in OBJECTIVES:
-        raise UsageError(f"--kd-objective: got '{name}'; expected one of {', '.join(OBJECTIVES)}")
+    check_choice("--kd-objective", name, tuple(OBJECTIVES))
 
 
 def build_objective(name: str, settings: KDSettings) -> Objective:

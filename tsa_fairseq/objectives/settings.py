@@ -4,7 +4,7 @@ import math
 from dataclasses import dataclass, fields, replace
 from typing import Literal
 
-from tsa_fairseq.errors import UsageError
+from tsa_fairseq.errors import UsageError, check_choice
 
 Direction = Literal["seek", "cover"]
 DIRECTIONS: tuple[Direction, ...] = ("seek", "cover")
@@ -49,8 +49,8 @@ class KDSettings:
             raise UsageError(
                 f"--kd-temperature: got {self.temperature:g}; expected a number above 0"
             )
-        _check_choice("--kd-direction", self.direction, DIRECTIONS)
-        _check_choice("--kd-aggregation", self.aggregation, AGGREGATIONS)
+        check_choice("--kd-direction", self.direction, DIRECTIONS)
+        check_choice("--kd-aggregation", self.aggregation, AGGREGATIONS)
         if self.rampup_updates is not None and self.rampup_updates < 0:
             raise UsageError(f"--kd-rampup-updates: got {self.rampup_updates}; expected 0 or more")
 
@@ -123,8 +123,3 @@ class Settled(Published):
             return 1.0
         done = min(num_updates, self.rampup_updates) / self.rampup_updates
         return math.exp(-5.0 * (1.0 - done) ** 2)
-
-
-def _check_choice(flag: str, value: str | None, choices: tuple[str, ...]) -> None:
-    if value is not None and value not in choices:
-        raise UsageError(f"{flag}: got '{value}'; expected one of {', '.join(choices)}")

@@ -1,0 +1,168 @@
+"""The mean of checkpoints: by hand, of those that were asked for, and before or after an export."""
+
+import argparse
+
+import pytest
+import torch
+from helpers import exactly
+from test_export import data, save_tree, tree  # noqa: F401 - fixtures
+
+from tsa_fairseq.averaging import average, best, newest
+from tsa_fairseq.cli import main
+from tsa_fairseq.errors import UsageError
+from tsa_fairseq.export import TreeCheckpoint
+
+
+def save(path, value, updates=0, score=None, dtype=torch.float32, maximize=False, **more):
+    state = {
+        "cfg": {"model": argparse.Namespace(arch="transformer"),
+                "checkpoint": {"maximize_best_checkpoint_metric": maximize}},
+        "model": {"w": torch.full((2, 2), value, dtype=dtype), "count": torch.tensor(3), **more},
+        "optimizer_history": [{"num_updates": updates}],
+        "extra_state": {"train_iterator": {"epoch": updates}, "val_loss": score},
+        "last_optimizer_state": {"state": [1.0] * 9},
+    }  # fmt: skip
+    torch.save(state, path)
+    return str(path)
+
+
+def quiet(_):
+    pass
+
+
+def test_mean(tmp_path):
+    paths = [save(tmp_path / f"{n}.pt", float(n), updates=n) for n in (1, 2, 6)]
+    said = []
+    state = average(paths, said.append)
+    assert state["model"]["w"].tolist() == [[3.0, 3.0], [3.0, 3.0]]
+    assert state["model"]["count"].item() == 3
+    assert state["last_optimizer_state"] is None
+    assert state["optimizer_history"] == [{"num_updates": 6}], "all else is the last one's"
+    assert said == [f"reading {path}" for path in paths]
+
+
+def test_half_precision_is_added_up_in_float32(tmp_path):
+    """2,048 + 1 is 2,048 in float16."""
+    values = [2048.0, 1.0, 1.0, 1.0]
+    paths = [save(tmp_path / f"{n}.pt", v, dtype=torch.float16) for n, v in enumerate(values)]
+    mean = average(paths, quiet)["model"]["w"]
+    assert mean.dtype == torch.float32 and mean[0, 0].item() == 2051 / 4
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Scores are best at 20 updates; the epoch's end at 40 was also kept as a best one."""
+    save(tmp_path / "checkpoint1.pt", 1.0, updates=10, score=3.0)
+    save(tmp_path / "checkpoint_2_20.pt", 2.0, updates=20, score=1.0)
+    save(tmp_path / "checkpoint3.pt", 3.0, updates=40, score=2.0)
+    save(tmp_path / "checkpoint.best_loss_2.0.pt", 3.0, updates=40, score=2.0)
+    save(tmp_path / "checkpoint_last.pt", 9.0, updates=40, score=2.0)
+    save(tmp_path / "checkpoint_best.pt", 9.0, updates=20, score=1.0)
+    return tmp_path
+
+
+def updates(paths):
+    return [
+        torch.load(p, weights_only=False)["optimizer_history"][-1]["num_updates"] for p in paths
+    ]
+
+
+def test_the_last_and_the_best(folder):
+    assert updates(newest(str(folder), 2)) == [20, 40]
+    assert updates(best(str(folder), 2)) == [40, 20]
+    assert updates(newest(str(folder), 3)) == [10, 20, 40]
+
+
+def test_scores_that_shall_be_large(folder):
+    for path, number, score in [("checkpoint1.pt", 10, 30.0), ("checkpoint_2_20.pt", 20, 10.0)]:
+        save(folder / path, 1.0, updates=number, score=score, maximize=True)
+    assert updates(best(str(folder), 1)) == [10]
+
+
+@pytest.mark.parametrize("leaf", [0, 2])
+def test_average_then_export_is_export_then_average(leaf, task, data, tmp_path):  # noqa: F811
+    trees, leaves = [], []
+    for seed in range(3):
+        path = tmp_path / f"tree{seed}.pt"
+        model = save_tree(path, task, data)
+        state = torch.load(path, weights_only=False)
+        with torch.no_grad():
+            state["model"] = {n: t + seed * 0.1 for n, t in model.state_dict().items()}
+        torch.save(state, path)
+        trees.append(str(path))
+        torch.save(TreeCheckpoint.read(str(path)).leaf(leaf), tmp_path / f"leaf{seed}.pt")
+        leaves.append(str(tmp_path / f"leaf{seed}.pt"))
+    mean = tmp_path / "mean.pt"
+    torch.save(average(trees, quiet), mean)
+    first = TreeCheckpoint.read(str(mean)).leaf(leaf)["model"]
+    second = average(leaves, quiet)["model"]
+    assert first.keys() == second.keys()
+    assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+def test_command(folder, tmp_path, capsys):
+    out = tmp_path / "mean.pt"
+    assert main(["average", str(out), str(folder), "--last", "2"]) == 0
+    shown = capsys.readouterr()
+    assert shown.out == f"{out}: the mean of 2 checkpoints, checkpoint_2_20.pt, checkpoint3.pt\n"
+    assert torch.load(out, weights_only=False)["model"]["w"][0, 0].item() == 2.5
+    before = out.read_bytes()
+    assert main(["average", str(out), str(folder), "--best", "1"]) == 1
+    assert capsys.readouterr().err == (
+        f"tsa-fairseq: error: OUT: '{out}' exists; expected a new file, or --force\n"
+    )
+    assert out.read_bytes() == before
+    assert main(["average", str(out), str(folder), "--best", "1", "--force"]) == 0
+    assert torch.load(out, weights_only=False)["model"]["w"][0, 0].item() == 2.0
+
+
+@pytest.mark.parametrize(
+    ("argv", "message"),
+    [
+        (["{f}"], "INPUT: '{f}' is a folder; expected --last N or --best N"),
+        (["{f}", "--last", "1", "--best", "1"],
+         "INPUT: '{f}' is a folder; expected --last N or --best N"),
+        (["{f}", "--last", "4"], "--last: got 4; '{f}' has 3 checkpoints to choose"),
+        (["{f}", "--best", "0"], "--best: got 0; expected 1 or more"),
+        (["{f}/checkpoint1.pt", "--last", "2"],
+         "--last: takes one folder of checkpoints; expected no file names"),
+        (["{f}/gone.pt"], "CHECKPOINT: '{f}/gone.pt' does not exist or is not a file"),
+        (["{f}/checkpoint1.pt", "{f}/wide.pt"],
+         "CHECKPOINT: '{f}/wide.pt' does not fit '{f}/checkpoint1.pt': its w is (3, 2), "
+         "there (2, 2)"),
+        (["{f}/checkpoint1.pt", "{f}/more.pt"],
+         "CHECKPOINT: '{f}/more.pt' does not fit '{f}/checkpoint1.pt': 'more.pt' has extra, "
+         "'checkpoint1.pt' has not"),
+    ],
+)  # fmt: skip
+def test_bad_input(argv, message, folder, capsys):
+    save(folder / "wide.pt", 1.0, w=torch.zeros(3, 2))
+    save(folder / "more.pt", 1.0, extra=torch.zeros(1))
+    out = folder / "mean.pt"
+    assert main(["average", str(out), *(word.format(f=folder) for word in argv)]) == 1
+    err = capsys.readouterr().err.splitlines()[-1]
+    assert err == f"tsa-fairseq: error: {message.format(f=folder)}"
+    assert not list(folder.glob("mean*"))
+
+
+def test_a_folder_that_cannot_be_written(folder, capsys):
+    out = folder / "nowhere" / "mean.pt"
+    assert main(["average", str(out), str(folder), "--last", "1"]) == 1
+    err = capsys.readouterr().err.splitlines()[-1]
+    assert err.startswith(f"tsa-fairseq: error: OUT: '{out}' cannot be written: ")
+
+
+def test_hostile_files_are_not_read(tmp_path):
+    class Hostile:
+        def __reduce__(self):
+            return (open, (str(tmp_path / "written"), "w"))
+
+    path = tmp_path / "x.pt"
+    torch.save({"model": {}, "cfg": {}, "evil": Hostile()}, path)
+    message = (
+        f"CHECKPOINT: '{path}' is refused: it contains io.open, which is code and not among "
+        "what fairseq's checkpoints hold; nothing of it was run"
+    )
+    with pytest.raises(UsageError, match=exactly(message)):
+        average([str(path)], quiet)
+    assert not (tmp_path / "written").exists()
