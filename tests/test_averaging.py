@@ -68,15 +68,15 @@ def updates(paths):
 
 
 def test_the_last_and_the_best(folder):
-    assert updates(newest(str(folder), 2)) == [20, 40]
-    assert updates(best(str(folder), 2)) == [40, 20]
-    assert updates(newest(str(folder), 3)) == [10, 20, 40]
+    assert updates(newest(str(folder), 2, quiet)) == [20, 40]
+    assert updates(best(str(folder), 2, quiet)) == [40, 20]
+    assert updates(newest(str(folder), 3, quiet)) == [10, 20, 40]
 
 
 def test_scores_that_shall_be_large(folder):
     for path, number, score in [("checkpoint1.pt", 10, 30.0), ("checkpoint_2_20.pt", 20, 10.0)]:
         save(folder / path, 1.0, updates=number, score=score, maximize=True)
-    assert updates(best(str(folder), 1)) == [10]
+    assert updates(best(str(folder), 1, quiet)) == [10]
 
 
 @pytest.mark.parametrize("leaf", [0, 2])

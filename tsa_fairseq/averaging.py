@@ -50,16 +50,16 @@ def average(paths: Sequence[str], say: Callable[[str], None]) -> dict[str, Any]:
     return {**state, "model": means, "last_optimizer_state": None}
 
 
-def newest(folder: str, number: int) -> list[str]:
-    """The last checkpoints that a training wrote, oldest first.
+def newest(folder: str, number: int, say: Callable[[str], None]) -> list[str]:
+    """The last checkpoints that a training wrote, oldest first; ``say`` shows progress.
 
     Raises:
         UsageError: there are fewer.
     """
-    return _choose(folder, number, "--last", _updates)
+    return _choose(folder, number, "--last", _updates, say)
 
 
-def best(folder: str, number: int) -> list[str]:
+def best(folder: str, number: int, say: Callable[[str], None]) -> list[str]:
     """The checkpoints with the best validation score, as fairseq keeps it; the best one last.
 
     Raises:
@@ -72,11 +72,15 @@ def best(folder: str, number: int) -> list[str]:
         maximize = getattr(settings, "maximize_best_checkpoint_metric", False)
         return None if value is None else (value if maximize else -value)
 
-    return _choose(folder, number, "--best", score)
+    return _choose(folder, number, "--best", score, say)
 
 
 def _choose(
-    folder: str, number: int, flag: str, key: Callable[[dict[str, Any]], float | None]
+    folder: str,
+    number: int,
+    flag: str,
+    key: Callable[[dict[str, Any]], float | None],
+    say: Callable[[str], None],
 ) -> list[str]:
     if number < 1:
         raise UsageError(f"{flag}: got {number}; expected 1 or more")
@@ -84,6 +88,7 @@ def _choose(
     found: dict[int, tuple[float, str]] = {}
     for path in sorted(Path(folder).iterdir()):
         if _WRITTEN.fullmatch(path.name):
+            say(f"looking at {path}")
             state = read_checkpoint(str(path), "CHECKPOINT")
             value = key(state)
             if value is not None:

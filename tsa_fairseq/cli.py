@@ -94,13 +94,17 @@ def average_checkpoints(args: Namespace) -> str:
         if len(given) != 1:
             raise UsageError(f"INPUT: '{paths[0]}' is a folder; expected --last N or --best N")
         number = choose[given[0]]
-        paths = (newest if given == ["--last"] else best)(paths[0], number)
+        paths = (newest if given == ["--last"] else best)(paths[0], number, _progress)
     elif given:
         raise UsageError(f"{given[0]}: takes one folder of checkpoints; expected no file names")
-    state = average(paths, lambda text: print(text, file=sys.stderr))
+    state = average(paths, _progress)
     write_file(args.out, lambda path: torch.save(state, path))
     names = ", ".join(Path(path).name for path in paths)
     return f"{args.out}: the mean of {len(paths)} checkpoints, {names}"
+
+
+def _progress(text: str) -> None:
+    print(text, file=sys.stderr)
 
 
 def export(args: Namespace) -> str:
