@@ -27,8 +27,9 @@ from tsa_fairseq.warm_start import warm_start
 class TSATransformerModel(TransformerModel):
     """A Transformer whose decoder layers branch into a tree of parallel peers.
 
-    Called as fairseq calls its Transformer, it is the Transformer of the leaf chosen by
-    ``--tree-inference``; called with ``leaves``, it returns features of all of them.
+    Called as fairseq calls its Transformer, it is the Transformer of the leaf, or the mixture of
+    all leaves, that ``--tree-inference`` chooses; called with ``leaves``, it returns features of
+    all of them.
     """
 
     decoder: TreeDecoder
