@@ -1,5 +1,6 @@
 import argparse
 import collections
+import hashlib
 import pickle
 import typing
 
@@ -11,7 +12,7 @@ from helpers import exactly
 from omegaconf import OmegaConf
 
 import tsa_fairseq.checkpoint
-from tsa_fairseq.checkpoint import read_checkpoint
+from tsa_fairseq.checkpoint import checksum, read_checkpoint
 from tsa_fairseq.errors import UsageError
 
 
@@ -76,3 +77,11 @@ def test_torch_without_an_allow_list(tmp_path, monkeypatch):
     assert str(raised.value) == (
         f"--flag: reading 'x.pt' safely takes torch 2.4 or newer; this is {torch.__version__}"
     )
+
+
+def test_checksum(tmp_path):
+    (tmp_path / "x").write_bytes(b"abc")
+    assert checksum(str(tmp_path / "x"), "--flag") == hashlib.sha256(b"abc").hexdigest()
+    message = f"--flag: '{tmp_path}' cannot be read: Is a directory"
+    with pytest.raises(UsageError, match=exactly(message)):
+        checksum(str(tmp_path), "--flag")

@@ -23,6 +23,7 @@ import sentences  # noqa: E402
 import words  # noqa: E402
 from words import Pair  # noqa: E402
 
+from tsa_fairseq.checkpoint import count_parameters  # noqa: E402
 from tsa_fairseq.objectives import OBJECTIVES  # noqa: E402
 
 
@@ -308,8 +309,8 @@ def test_parameters_are_counted_once_and_buffers_not():
         "encoder.embed_positions._float_tensor": torch.zeros(1),
     }
 
-    assert report.count_parameters(state) == 17
-    assert report.count_parameters(state, set(state) - {"decoder.tree.fc1.bias"}) == 13
+    assert count_parameters(state) == 17
+    assert count_parameters(state, set(state) - {"decoder.tree.fc1.bias"}) == 13
 
 
 def test_paths_below_the_current_folder_are_shown_short(tmp_path, monkeypatch):

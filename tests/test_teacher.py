@@ -1,15 +1,15 @@
 import argparse
 import copy
-import hashlib
 
 import pytest
 import torch
 from helpers import TinyTask, exactly, save_stock
 
+from tsa_fairseq.checkpoint import checksum
 from tsa_fairseq.errors import UsageError
 from tsa_fairseq.kd_flags import objective_from_flags
 from tsa_fairseq.resume import follow_checkpoint
-from tsa_fairseq.teacher import Teacher, checksum
+from tsa_fairseq.teacher import Teacher
 
 
 @pytest.fixture
@@ -161,14 +161,6 @@ def test_the_same_dictionary_is_taken(path, task, tmp_path, caplog):
     assert caplog.text == ""
 
 
-def test_checksum(tmp_path):
-    (tmp_path / "x").write_bytes(b"abc")
-    assert checksum(str(tmp_path / "x")) == hashlib.sha256(b"abc").hexdigest()
-    message = f"--kd-teacher: '{tmp_path}' cannot be read: Is a directory"
-    with pytest.raises(UsageError, match=exactly(message)):
-        checksum(str(tmp_path))
-
-
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
@@ -259,14 +251,24 @@ def test_another_objective(restore, tmp_path):
 
 
 def test_the_teacher_is_found_again(path, tmp_path):
-    stored(tmp_path, kd_objective="kd", kd_teacher=path, kd_teacher_checksum=checksum(path))
+    stored(
+        tmp_path,
+        kd_objective="kd",
+        kd_teacher=path,
+        kd_teacher_checksum=checksum(path, "--kd-teacher"),
+    )
     args = arguments(tmp_path)
     follow_checkpoint(args)
     assert args.kd_teacher == path
 
 
 def test_another_teacher(path, tmp_path):
-    last = stored(tmp_path, kd_objective="kd", kd_teacher=path, kd_teacher_checksum=checksum(path))
+    last = stored(
+        tmp_path,
+        kd_objective="kd",
+        kd_teacher=path,
+        kd_teacher_checksum=checksum(path, "--kd-teacher"),
+    )
     moved = tmp_path / "moved.pt"
     moved.write_bytes(open(path, "rb").read())
     follow_checkpoint(arguments(tmp_path, kd_teacher=str(moved)))  # the same file elsewhere

@@ -6,7 +6,7 @@ from argparse import Namespace
 
 from fairseq.models.transformer import base_architecture
 
-from tsa_fairseq.checkpoint import check_exists
+from tsa_fairseq.checkpoint import check_exists, checksum
 from tsa_fairseq.errors import UsageError, check_choice
 from tsa_fairseq.heads import bridge_layers
 from tsa_fairseq.kd_flags import (
@@ -20,7 +20,7 @@ from tsa_fairseq.mixture import MIXTURES, Mixture
 from tsa_fairseq.objectives import check_name
 from tsa_fairseq.resume import follow_checkpoint
 from tsa_fairseq.teacher import FLAG as TEACHER_FLAG
-from tsa_fairseq.teacher import checksum, read_teacher
+from tsa_fairseq.teacher import read_teacher
 from tsa_fairseq.topology import Topology
 from tsa_fairseq.warm_start import FLAG, PEER_CHOICES
 
@@ -88,7 +88,7 @@ def _check_criterion(args: Namespace, topology: Topology) -> None:
             check_exists(args.kd_teacher, TEACHER_FLAG)
             # a training may be resumed from another folder
             args.kd_teacher = os.path.abspath(args.kd_teacher)
-            args.kd_teacher_checksum = checksum(args.kd_teacher)
+            args.kd_teacher_checksum = checksum(args.kd_teacher, TEACHER_FLAG)
             _, of_teacher = read_teacher(args.kd_teacher)
             if objective.head == "bridge":
                 args.kd_bridge_layers = bridge_layers(args, of_teacher.decoder_layers)

@@ -6,11 +6,11 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from tsa_fairseq.checkpoint import model_arguments, read_checkpoint
 from tsa_fairseq.errors import UsageError
+from tsa_fairseq.precision import widened
 
 # What fairseq writes after an epoch, after so many updates, and of the best; not its copies
 # checkpoint_last.pt and checkpoint_best.pt.
@@ -35,7 +35,7 @@ def average(paths: Sequence[str], say: Callable[[str], None]) -> dict[str, Any]:
     for path in paths:
         say(f"reading {path}")
         state = read_checkpoint(path, "CHECKPOINT")
-        model = {name: _wide(tensor) for name, tensor in state["model"].items()}
+        model = {name: widened(tensor) for name, tensor in state["model"].items()}
         if not total:
             total = {name: tensor.clone() for name, tensor in model.items()}
             continue
@@ -101,12 +101,6 @@ def _choose(
 def _updates(state: dict[str, Any]) -> int:
     history = state.get("optimizer_history") or [{}]
     return history[-1].get("num_updates", 0)
-
-
-def _wide(tensor: Tensor) -> Tensor:
-    if tensor.dtype in (torch.float16, torch.bfloat16):
-        return tensor.float()
-    return tensor
 
 
 def _check_same(first: str, theirs: dict[str, Tensor], path: str, ours: dict[str, Tensor]) -> None:

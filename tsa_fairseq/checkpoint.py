@@ -2,6 +2,7 @@
 
 import argparse
 import collections
+import hashlib
 import os
 import re
 import typing
@@ -12,6 +13,9 @@ import numpy as np
 import torch
 
 from tsa_fairseq.errors import UsageError
+
+# What of a state dict is no parameter.
+_BUFFERS = (".version", "._float_tensor")
 
 
 def allow_fairseq_checkpoints() -> None:
@@ -89,6 +93,35 @@ def model_arguments(state: dict[str, Any], part: str = "model") -> argparse.Name
     """
     found = (state.get("cfg") or {}).get(part) or state.get("args") or {}
     return argparse.Namespace(**(found if isinstance(found, Mapping) else vars(found)))
+
+
+def stored_data(state: dict[str, Any]) -> str:
+    """The first folder of data that a checkpoint says it was trained on; empty if it names none."""
+    data = getattr(model_arguments(state, "task"), "data", None)
+    return str(data or "").split(os.pathsep)[0]
+
+
+def count_parameters(state: dict[str, Any], names: set[str] | None = None) -> int:
+    """Numbers in a state dict's parameters, those in ``names`` only if given; shared ones once."""
+    sizes = {
+        tensor.data_ptr(): tensor.numel()
+        for name, tensor in state.items()
+        if not name.endswith(_BUFFERS) and (names is None or name in names)
+    }
+    return sum(sizes.values())
+
+
+def checksum(path: str, flag: str) -> str:
+    """SHA-256 of a file that ``flag`` named.
+
+    Raises:
+        UsageError: it cannot be read.
+    """
+    try:
+        with open(path, "rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise UsageError(f"{flag}: '{path}' cannot be read: {error.strerror}") from None
 
 
 def _reason(error: Exception) -> str:

@@ -12,14 +12,12 @@ from typing import Any
 import torch
 
 import tsa_fairseq
-from tsa_fairseq.checkpoint import check_exists, read_checkpoint
+from tsa_fairseq.checkpoint import check_exists
 from tsa_fairseq.errors import UsageError
 from tsa_fairseq.topology import Dimensions, Topology, multiply_adds
 
 DEFAULT_ARCH = "tsa_transformer"
 DEFAULT_VOCABULARY = 10_000
-# What of a state dict is no parameter.
-_BUFFERS = (".version", "._float_tensor")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -130,16 +128,25 @@ def export(args: Namespace) -> str:
         nll = leaf_nll(args.checkpoint, dictionaries.folder)
         leaves = [min(leaves, key=nll.__getitem__)]
 
+    def place(folder: Path, leaf: int) -> Path:
+        return folder / f"leaf{leaf}" if args.leaf == "all" else folder
+
+    parameters: dict[int, int] = {}
+
     def fill(folder: Path) -> None:
         for leaf in leaves:
-            place = folder / f"leaf{leaf}" if args.leaf == "all" else folder
-            place.mkdir(exist_ok=True)
+            inside = place(folder, leaf)
+            inside.mkdir(exist_ok=True)
             metric = {"valid_nll": nll[leaf]} if nll else {}
-            write_leaf(checkpoint, leaf, place, dictionaries, args.subwords, metric)
+            parameters[leaf] = write_leaf(
+                checkpoint, leaf, inside, dictionaries, args.subwords, metric
+            )
 
     write_whole(out, fill)
-    places = {leaf: out / f"leaf{leaf}" if args.leaf == "all" else out for leaf in leaves}
-    return "\n".join(_said_of_export(places[leaf], leaf, nll, dictionaries) for leaf in leaves)
+    return "\n".join(
+        _said_of_export(place(out, leaf), leaf, parameters[leaf], nll, dictionaries)
+        for leaf in leaves
+    )
 
 
 def _leaves(text: str, checkpoint: Any) -> list[int]:
@@ -147,17 +154,17 @@ def _leaves(text: str, checkpoint: Any) -> list[int]:
         return list(range(checkpoint.topology.num_leaves))
     if not text.isdecimal():
         raise UsageError(f"--leaf: got '{text}'; expected a leaf's number, best or all")
-    checkpoint.check_leaf(int(text))
+    checkpoint.topology.check_leaf(int(text), f"--leaf: got '{text}';")
     return [int(text)]
 
 
-def _said_of_export(folder: Path, leaf: int, nll: list[float], dictionaries: Any) -> str:
+def _said_of_export(
+    folder: Path, leaf: int, parameters: int, nll: list[float], dictionaries: Any
+) -> str:
     from tsa_fairseq.export import MODEL, SUBWORDS
 
-    state = read_checkpoint(str(folder / MODEL), "OUT")["model"]
-    parameters = {t.data_ptr(): t.numel() for n, t in state.items() if not n.endswith(_BUFFERS)}
     size = (folder / MODEL).stat().st_size
-    lines = [f"leaf {leaf} -> {folder}: {sum(parameters.values()):,} parameters, {size:,} bytes"]
+    lines = [f"leaf {leaf} -> {folder}: {parameters:,} parameters, {size:,} bytes"]
     if nll:
         others = ", ".join(f"leaf {k} {value:.3f}" for k, value in enumerate(nll))
         lines.append(f"validation nll, bits a token: {others}")

@@ -1,7 +1,6 @@
 """One leaf as a checkpoint of fairseq's own ``transformer``, which loads without the plugin."""
 
 import copy
-import hashlib
 import json
 import os
 import re
@@ -15,9 +14,16 @@ import torch
 from fairseq.data import Dictionary
 from torch import Tensor
 
-from tsa_fairseq.checkpoint import model_arguments, read_checkpoint
+from tsa_fairseq.checkpoint import (
+    checksum,
+    count_parameters,
+    model_arguments,
+    read_checkpoint,
+    stored_data,
+)
 from tsa_fairseq.errors import UsageError
 from tsa_fairseq.heads import PREFIX
+from tsa_fairseq.precision import widened
 from tsa_fairseq.topology import Topology
 from tsa_fairseq.version import __version__
 
@@ -44,29 +50,17 @@ class TreeCheckpoint:
     topology: Topology
 
     @classmethod
-    def read(cls, path: str) -> "TreeCheckpoint":
-        """Read it, without running code that it may contain."""
-        state = read_checkpoint(path, "CHECKPOINT")
+    def read(cls, path: str, flag: str = "CHECKPOINT") -> "TreeCheckpoint":
+        """Read what ``flag`` named, without running code that it may contain."""
+        state = read_checkpoint(path, flag)
         arguments = model_arguments(state)
         if not hasattr(arguments, "tree"):
             arch = getattr(arguments, "arch", None)
             raise UsageError(
-                f"CHECKPOINT: '{path}' is a model of --arch {arch}; expected a tsa_transformer"
+                f"{flag}: '{path}' is a model of --arch {arch}; expected a tsa_transformer"
             )
         topology = Topology.parse(arguments.tree, arguments.decoder_layers)
         return cls(path, state, arguments, topology)
-
-    def check_leaf(self, leaf: int) -> None:
-        """Refuse a leaf that the tree does not have.
-
-        Raises:
-            UsageError: there is no such leaf.
-        """
-        last = self.topology.num_leaves - 1
-        if not 0 <= leaf <= last:
-            raise UsageError(
-                f"--leaf: got '{leaf}'; the tree '{self.topology}' has leaves 0 to {last}"
-            )
 
     def leaf(self, leaf: int) -> dict[str, Any]:
         """The checkpoint that training this leaf as a plain Transformer would have written.
@@ -76,7 +70,7 @@ class TreeCheckpoint:
         path = self.topology.paths[leaf]
         model = self.state["model"]
         parameters = {
-            name: _single(model[_source(name, leaf, path)])
+            name: widened(model[_source(name, leaf, path)])
             for name in model
             if not name.startswith(_NOT_STOCK)
         }
@@ -133,10 +127,6 @@ def _source(name: str, leaf: int, path: tuple[int, ...]) -> str:
     return name
 
 
-def _single(tensor: Tensor) -> Tensor:
-    return tensor.float() if tensor.dtype in (torch.float16, torch.bfloat16) else tensor
-
-
 @dataclass(frozen=True)
 class Dictionaries:
     """The languages of a model, and where their dictionaries are.
@@ -153,7 +143,7 @@ class Dictionaries:
     def find(cls, checkpoint: TreeCheckpoint, data: str | None) -> "Dictionaries":
         """In ``--data``, or else in the data that the checkpoint names."""
         task = model_arguments(checkpoint.state, "task")
-        stored = str(getattr(task, "data", None) or "").split(os.pathsep)[0]
+        stored = stored_data(checkpoint.state)
         folder = data or stored
         languages = [getattr(task, f"{side}_lang", None) for side in ("source", "target")]
         if None in languages:
@@ -204,7 +194,7 @@ def write_leaf(
     dictionaries: Dictionaries,
     subwords: str | None,
     metric: dict[str, float],
-) -> None:
+) -> int:
     """Fill a folder that is then ready to use: checkpoint, dictionaries, subword model, JSON.
 
     Args:
@@ -214,6 +204,9 @@ def write_leaf(
         dictionaries: of the model.
         subwords: a sentencepiece model to put beside it.
         metric: figures of the leaf's, for ``export.json``.
+
+    Returns:
+        The number of its parameters.
     """
     state = checkpoint.leaf(leaf)
     task = state["cfg"]["task"]
@@ -222,15 +215,14 @@ def write_leaf(
     dictionaries.copy_to(folder)
     if subwords is not None:
         shutil.copyfile(subwords, folder / SUBWORDS)
-    with open(checkpoint.path, "rb") as file:
-        source_checksum = hashlib.file_digest(file, "sha256").hexdigest()
     said = {
         "leaf": leaf,
         "tree": str(checkpoint.topology),
         "source": os.path.basename(checkpoint.path),
-        "source_sha256": source_checksum,
+        "source_sha256": checksum(checkpoint.path, "CHECKPOINT"),
         "updates": state["optimizer_history"][-1].get("num_updates"),
         **metric,
         "tsa_fairseq": __version__,
     }
     (folder / "export.json").write_text(json.dumps(said, indent=2) + "\n", encoding="utf-8")
+    return count_parameters(state["model"])

@@ -31,6 +31,7 @@ from torch.autograd.function import once_differentiable
 from tsa_fairseq.errors import UsageError
 from tsa_fairseq.objectives import Objective
 from tsa_fairseq.outputs import LogitBlock, LossSums, Prediction
+from tsa_fairseq.precision import widened
 from tsa_fairseq.projection import Predictor, product_type
 
 # Logits (K · n · V) of a block: enough rows for fast matrix products.
@@ -185,7 +186,7 @@ def _block_by_block(
             block = LogitBlock(
                 logits[part],
                 target[there],
-                {name: _widened(head[there]) for name, head in heads.items()},
+                {name: widened(head[there]) for name, head in heads.items()},
                 call.loss.ramp,
                 call.loss.label_smoothing,
                 wants_gradient=any(wanted),
@@ -209,13 +210,6 @@ def _block_by_block(
         if other.of_features is not None:
             gradients[2 * place] = other.of_features.squeeze(1)
     return sums, [*gradients, *(of_heads.get(name) for name in heads)]
-
-
-def _widened(head: Tensor) -> Tensor:
-    """Half precision to float32, as the logits are; whole numbers as they are."""
-    if not head.is_floating_point():
-        return head
-    return head.to(torch.promote_types(head.dtype, torch.float32))
 
 
 def _slices(logits: Tensor, copies: int) -> Iterator[slice]:

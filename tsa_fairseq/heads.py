@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from tsa_fairseq.errors import UsageError
 from tsa_fairseq.objectives import OBJECTIVES
 from tsa_fairseq.outputs import Prediction
+from tsa_fairseq.precision import widened
 from tsa_fairseq.teacher import Teacher, TeacherOutput
 from tsa_fairseq.views import Views
 
@@ -51,9 +52,8 @@ class Gate(nn.Module):
 
     def forward(self, state: Tensor) -> Tensor:
         """Scores, ... x K, from states, ... x D."""
-        scores = self.project(state)
-        wide = scores.to(torch.promote_types(scores.dtype, torch.float32))
-        normed = wide * torch.rsqrt(wide.pow(2).mean(dim=-1, keepdim=True) + 1e-6)
+        scores = widened(self.project(state))
+        normed = scores * torch.rsqrt(scores.pow(2).mean(dim=-1, keepdim=True) + 1e-6)
         return torch.relu(self.scale * normed + self.shift)
 
 
@@ -76,10 +76,9 @@ class PeerAttention(nn.Module):
     def forward(self, features: Sequence[Tensor]) -> Tensor:
         """Scores of every pair of P peers, B x T x P x P, from their features, B x T x D each."""
         stacked = torch.stack(list(features), dim=2).detach()  # B x T x P x D
-        query, key = self.query(stacked), self.key(stacked)
-        wide = torch.promote_types(query.dtype, torch.float32)
+        query, key = widened(self.query(stacked)), widened(self.key(stacked))
         with torch.autocast(query.device.type, enabled=False):
-            return query.to(wide) @ key.to(wide).mT
+            return query @ key.mT
 
 
 class Bridge(nn.Module):

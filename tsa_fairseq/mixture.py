@@ -7,6 +7,8 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from tsa_fairseq.precision import widened
+
 Mixture = Literal["ensemble", "gate"]
 MIXTURES: tuple[Mixture, ...] = ("ensemble", "gate")
 
@@ -22,12 +24,8 @@ def mix(how: Mixture, logits: Iterable[Tensor], scores: Tensor | None) -> Tensor
     """
     if how == "gate":
         assert scores is not None
-        gate = _wide(scores).softmax(dim=-1)
-        weighted = (_wide(z) * gate[..., k, None] for k, z in enumerate(logits))
+        gate = widened(scores).softmax(dim=-1)
+        weighted = (widened(z) * gate[..., k, None] for k, z in enumerate(logits))
         return reduce(torch.add, weighted).log_softmax(dim=-1)
-    by_leaf = (_wide(z).log_softmax(dim=-1) for z in logits)
+    by_leaf = (widened(z).log_softmax(dim=-1) for z in logits)
     return reduce(torch.logaddexp, by_leaf).log_softmax(dim=-1)
-
-
-def _wide(tensor: Tensor) -> Tensor:
-    return tensor.to(torch.promote_types(tensor.dtype, torch.float32))

@@ -5,9 +5,9 @@ import os
 from argparse import Namespace
 from typing import Any
 
-from tsa_fairseq.checkpoint import model_arguments, read_checkpoint
+from tsa_fairseq.checkpoint import checksum, model_arguments, read_checkpoint
 from tsa_fairseq.errors import UsageError
-from tsa_fairseq.teacher import FLAG, checksum
+from tsa_fairseq.teacher import FLAG
 
 logger = logging.getLogger(__name__)
 
@@ -59,7 +59,7 @@ def follow_checkpoint(args: Namespace) -> None:
         args.kd_teacher = teacher
         logger.info("%s: %s, as in %s", FLAG, teacher, path)
     known = getattr(stored, "kd_teacher_checksum", None)
-    if args.kd_teacher is not None and known is not None and checksum(args.kd_teacher) != known:
+    if None not in (args.kd_teacher, known) and checksum(args.kd_teacher, FLAG) != known:
         raise UsageError(
             f"{FLAG}: '{args.kd_teacher}' is not the file that '{path}' was trained with: its "
             "SHA-256 differs; expected that file, or --reset-optimizer to start anew"

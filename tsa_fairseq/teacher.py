@@ -4,7 +4,6 @@ It is no part of the model, so that it never enters a checkpoint, an optimizer o
 DistributedDataParallel.
 """
 
-import hashlib
 import logging
 import os
 from argparse import Namespace
@@ -17,7 +16,7 @@ from fairseq.models import ARCH_CONFIG_REGISTRY, ARCH_MODEL_REGISTRY
 from fairseq.models.transformer import TransformerModel
 from torch import Tensor
 
-from tsa_fairseq.checkpoint import model_arguments, read_checkpoint
+from tsa_fairseq.checkpoint import model_arguments, read_checkpoint, stored_data
 from tsa_fairseq.errors import UsageError
 from tsa_fairseq.outputs import Prediction
 
@@ -140,19 +139,6 @@ def read_teacher(path: str) -> tuple[dict[str, Any], Namespace]:
     return state, args
 
 
-def checksum(path: str) -> str:
-    """SHA-256 of a file.
-
-    Raises:
-        UsageError: it cannot be read.
-    """
-    try:
-        with open(path, "rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError as error:
-        raise UsageError(f"{FLAG}: '{path}' cannot be read: {error.strerror}") from None
-
-
 def _layout(args: Namespace) -> dict[str, Any]:
     """The arguments that make its layers, for who builds some of them without the file."""
     plain = {n: v for n, v in vars(args).items() if isinstance(v, (bool, int, float, str))}
@@ -208,9 +194,7 @@ def _stored_dictionary(
     """
     stored = model_arguments(state, "task")
     language = getattr(stored, side, None) or getattr(getattr(task, "cfg", None), side, None)
-    data = str(getattr(stored, "data", None) or "").split(os.pathsep)[0]
-    folders = [os.path.dirname(path), data]
-    for folder in folders:
+    for folder in (os.path.dirname(path), stored_data(state)):
         file = os.path.join(folder, f"dict.{language}.txt")
         if language is not None and folder and os.path.isfile(file):
             return file, Dictionary.load(file)

@@ -93,16 +93,15 @@ class Topology:
             path.append(self.parents[depth][path[-1]])
         return tuple(reversed(path))
 
-    def check_leaf(self, leaf: int) -> None:
-        """Refuse a leaf the tree does not have.
+    def check_leaf(self, leaf: int, asked: str | None = None) -> None:
+        """Refuse a leaf the tree does not have; ``asked`` is how the message says who wanted it.
 
         Raises:
             UsageError: ``leaf`` is out of range.
         """
         if not 0 <= leaf < self.num_leaves:
-            raise UsageError(
-                f"leaf {leaf}: the tree '{self}' has leaves 0 to {self.num_leaves - 1}"
-            )
+            asked = asked or f"leaf {leaf}:"
+            raise UsageError(f"{asked} the tree '{self}' has leaves 0 to {self.num_leaves - 1}")
 
     @cached_property
     def split(self) -> int:

@@ -18,7 +18,6 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from sacrebleu.metrics.bleu import BLEU
 
@@ -103,16 +102,6 @@ def exact_share(translations: Sequence[str], references: Sequence[str]) -> float
     return sum(map(str.__eq__, translations, references)) / len(references)
 
 
-def count_parameters(state: dict[str, Any], names: set[str] | None = None) -> int:
-    """Numbers in a state dict's parameters, those in `names` only if given; shared ones once."""
-    sizes = {}
-    for name, tensor in state.items():
-        is_buffer = name.endswith((".version", "._float_tensor"))
-        if not is_buffer and (names is None or name in names):
-            sizes[tensor.data_ptr()] = tensor.numel()
-    return sum(sizes.values())
-
-
 def suffix(objective: str) -> str:
     """What the names of a tree's files end in; nothing for the demo's own objective."""
     return "" if objective == DEFAULT_OBJECTIVE else f"-{objective}"
@@ -123,7 +112,7 @@ def read_results(run: Path, objectives: Sequence[str]) -> list[Result]:
 
     That leaf has the plain model's parameter names.
     """
-    from tsa_fairseq.checkpoint import read_checkpoint
+    from tsa_fairseq.checkpoint import count_parameters, read_checkpoint
 
     references = read_lines(run / "data" / "test.de")
     plain = read_checkpoint(str(run / "plain" / "checkpoint_best.pt"), "--run")["model"]

@@ -11,8 +11,8 @@ import torch
 
 from bench.measure import Case, Work, WorkerError
 from bench.step import PLUGIN
-from tsa_fairseq.checkpoint import model_arguments, read_checkpoint
 from tsa_fairseq.errors import UsageError
+from tsa_fairseq.export import TreeCheckpoint
 
 GENERATE = "import sys; from fairseq_cli.generate import cli_main; sys.exit(cli_main())"
 TRAIN = "import sys; from fairseq_cli.train import cli_main; sys.exit(cli_main())"
@@ -43,7 +43,7 @@ def cases(
         trained: otherwise sentences do not end, and are cut off a little behind their source's end.
     """
     plain = folder / "plain.pt"
-    write_leaf_0(checkpoint, plain)
+    torch.save(TreeCheckpoint.read(checkpoint, "--checkpoint").leaf(0), plain)
     flags = ["--user-dir", PLUGIN, "--beam", "5", "--max-tokens", "4096"]
     flags += ["--cpu"] if device == "cpu" else []
     flags += ["--fp16"] if fp16 else []
@@ -90,19 +90,6 @@ def check_same(cases: list[Case]) -> None:
     texts = {Path(case.argument.hypotheses).read_text(encoding="utf-8") for case in cases}
     if len(texts) > 1:
         raise UsageError("the two models translate differently; their times say nothing")
-
-
-def write_leaf_0(tree: str, plain: Path) -> None:
-    """Save leaf 0 of a tree's checkpoint, whose names are fairseq's own, as a plain model."""
-    state = read_checkpoint(tree, "--checkpoint")
-    model = model_arguments(state)
-    if not hasattr(model, "tree"):
-        raise UsageError(f"--checkpoint: '{tree}' is not a tree's (its model has no --tree)")
-    model.arch = model._name = "transformer"
-    peers = ("decoder.peers.", "decoder.leaf_norms.", "heads.")
-    kept = {name: t for name, t in state["model"].items() if not name.startswith(peers)}
-    cfg = {**state["cfg"], "model": model}
-    torch.save({**state, "cfg": cfg, "model": kept, "last_optimizer_state": None}, plain)
 
 
 def train_briefly(argv: list[str], folder: Path) -> str:
