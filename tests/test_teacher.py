@@ -317,11 +317,11 @@ def test_continue_once_is_a_resume(tmp_path):
 
 def test_a_tree_of_one_leaf_of_an_earlier_release(tmp_path):
     """It was trained with tsa, which for one leaf is cross entropy alone: now called none."""
-    stored(tmp_path, kd_objective="tsa", tree="6", kd_detach_targets=False)
+    stored(tmp_path, kd_objective="tsa", tree="6", decoder_layers=6, kd_detach_targets=False)
     args = arguments(tmp_path)
     follow_checkpoint(args)
     assert args.kd_objective == "none"
-    stored(tmp_path, kd_objective="tsa", tree="6", kd_views=2)
+    stored(tmp_path, kd_objective="tsa", tree="6", decoder_layers=6, kd_views=2)
     args = arguments(tmp_path)
     follow_checkpoint(args)
     assert args.kd_objective == "tsa"

@@ -15,7 +15,7 @@ from tsa_fairseq.dense import dense_loss
 from tsa_fairseq.errors import UsageError
 from tsa_fairseq.fused import FusedLoss
 from tsa_fairseq.kd_flags import TSAOnlineKDConfig, objective_from_flags, views_from_flags
-from tsa_fairseq.outputs import LossSums, Prediction, TreeOutput
+from tsa_fairseq.outputs import LossSums, TreeOutput
 from tsa_fairseq.teacher import Teacher
 from tsa_fairseq.views import Views
 
@@ -78,7 +78,7 @@ class TSAOnlineKDCriterion(FairseqCriterion):
         target = model.get_targets(sample, None)
         if self.ignore_prefix_size:
             target = target[:, self.ignore_prefix_size :]
-            output = _without_prefix(output, self.ignore_prefix_size)
+            output = output.at_tokens(lambda tensor: tensor[:, self.ignore_prefix_size :])
         real = target.ne(self.padding_idx)  # B x T
         ramp = self.objective.settings.ramp(output.num_updates)
         if self.fused and reduce:
@@ -129,17 +129,18 @@ class TSAOnlineKDCriterion(FairseqCriterion):
         def without_pads(tensor: Tensor) -> Tensor:
             return tensor.flatten(0, 1).index_select(0, tokens)
 
+        output = output.at_tokens(without_pads)
         # N x K x D in memory, which is how blocks are cut from it
-        features = torch.stack([without_pads(f) for f in output.features], dim=1).transpose(0, 1)
-        heads = {name: without_pads(head) for name, head in output.heads.items()}
-        others = {
-            name: Prediction(without_pads(other.features), other.matrix)
-            for name, other in output.others.items()
-        }
+        features = torch.stack(output.features, dim=1).transpose(0, 1)
         fused = FusedLoss(self.objective, ramp, self.label_smoothing, self.block_tokens)
         try:
             return fused(
-                features, output.output_matrix, without_pads(target), heads, others, output.leaves
+                features,
+                output.output_matrix,
+                without_pads(target),
+                output.heads,
+                output.others,
+                output.leaves,
             )
         except UsageError as error:
             raise SystemExit(error.code) from None
@@ -189,18 +190,6 @@ class TSAOnlineKDCriterion(FairseqCriterion):
     def logging_outputs_can_be_summed() -> bool:
         """True: every figure in the log is a sum over tokens."""
         return True
-
-
-def _without_prefix(output: TreeOutput, size: int) -> TreeOutput:
-    return replace(
-        output,
-        features=tuple(features[:, size:] for features in output.features),
-        heads={name: head[:, size:] for name, head in output.heads.items()},
-        others={
-            name: Prediction(other.features[:, size:], other.matrix)
-            for name, other in output.others.items()
-        },
-    )
 
 
 def _check_finite(sums: LossSums, output: TreeOutput, real: Tensor) -> None:

@@ -13,7 +13,7 @@ from tsa_fairseq.grammar import Branch
 from tsa_fairseq.layer_drop import in_a_row, pass_on
 from tsa_fairseq.layer_inputs import LayerInputs
 from tsa_fairseq.mixture import Mixture, mix
-from tsa_fairseq.outputs import TreeFeatures, TreeRun
+from tsa_fairseq.outputs import TreeRun
 from tsa_fairseq.topology import Topology
 from tsa_fairseq.trunk_gradient import average_at_splits, averaged_encoder_gradient
 from tsa_fairseq.views import NodeViews, Views
@@ -133,8 +133,9 @@ class TreeDecoder(TransformerDecoderBase):
             NodeViews(self.topology, Views()),
             incremental_state,
         )
-        shared = run.states[self.topology.split - 1, 0].transpose(0, 1)
-        scores = self.gate(shared) if self.inference == "gate" and self.gate is not None else None
+        scores = (
+            self.gate(run.shared) if self.inference == "gate" and self.gate is not None else None
+        )
         logits = (self.output_layer(features) for features in run.features)
         return mix(self.inference, logits, scores), run.extra
 
@@ -156,7 +157,7 @@ class TreeDecoder(TransformerDecoderBase):
         leaves: Sequence[int],
         trunk_gradient: str = "sum",
         views: Views = Views(),  # noqa: B008 - frozen
-    ) -> TreeFeatures:
+    ) -> TreeRun:
         """Features of several leaves for whole target sentences; shared layers run once.
 
         Args:
@@ -179,8 +180,7 @@ class TreeDecoder(TransformerDecoderBase):
             with averaged_encoder_gradient(nodes, self.node):
                 run = self._run_tree(prev_output_tokens, encoder_out, leaves, nodes)
             average_at_splits(nodes, run.states)
-        shared = run.states[self.topology.split - 1, 0]
-        return TreeFeatures(run.features, shared.transpose(0, 1))
+        return run
 
     def _run_tree(
         self,
@@ -228,7 +228,8 @@ class TreeDecoder(TransformerDecoderBase):
             else self._finish(leaf, state_after(self.topology.depth - 1, leaf))
             for leaf in leaves
         )
-        return TreeRun(outputs, states, extra)
+        shared = states[self.topology.split - 1, 0].transpose(0, 1)
+        return TreeRun(outputs, shared, states, extra)
 
     def _shared_layers(self) -> TransformerDecoderBase:
         """The stock decoder of the layers before the first split, without what follows them."""
@@ -242,15 +243,7 @@ class TreeDecoder(TransformerDecoderBase):
     ) -> Tensor:
         if self.training and torch.rand(()) < self.decoder_layerdrop:
             return pass_on(state)[0]
-        inputs = inputs.of(nodes, depth, peer)
-        return self.node(depth, peer)(
-            state,
-            inputs.encoder_out,
-            inputs.encoder_padding_mask,
-            inputs.incremental_state,
-            self_attn_mask=inputs.self_attn_mask,
-            self_attn_padding_mask=inputs.self_attn_padding_mask,
-        )[0]
+        return inputs.of(nodes, depth, peer).run(self.node(depth, peer), state)
 
     def _finish(self, leaf: int, state: Tensor) -> Tensor:
         """What the stock decoder does after its last layer: T x B x D to B x T x D."""

@@ -31,15 +31,23 @@ def smoothing_weights(label_smoothing: float, vocabulary: int) -> tuple[float, f
     return 1.0 - label_smoothing - eps_i, eps_i
 
 
+def target_nll(log_probs: Tensor, target: Tensor) -> Tensor:
+    """−log p(target).
+
+    Shapes:
+        log_probs: ... x N x V; target: N; result: ... x N.
+    """
+    index = target.expand(log_probs.shape[:-1]).unsqueeze(-1)
+    return -log_probs.gather(dim=-1, index=index).squeeze(-1)
+
+
 def smoothed_cross_entropy(log_probs: Tensor, target: Tensor) -> SmoothedCrossEntropy:
     """−log p(target) and −Σ_v log p(v).
 
     Shapes:
         log_probs: ... x N x V; target: N; both results: ... x N.
     """
-    index = target.expand(log_probs.shape[:-1]).unsqueeze(-1)
-    nll = -log_probs.gather(dim=-1, index=index).squeeze(-1)
-    return SmoothedCrossEntropy(nll, -log_probs.sum(dim=-1))
+    return SmoothedCrossEntropy(target_nll(log_probs, target), -log_probs.sum(dim=-1))
 
 
 def tempered(log_probs: Tensor, temperature: float) -> Tensor:

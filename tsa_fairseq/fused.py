@@ -153,15 +153,10 @@ def _block_by_block(
     """
     wide = torch.promote_types(tensors[0].dtype, torch.float32)
     count = 2 * len(call.product_types)
-    # a leaf's features are K x N x D, the others' N x D'
-    by_token = [tensors[0].transpose(0, 1), *(tensor.unsqueeze(1) for tensor in tensors[2:count:2])]
     everyone = [
-        Predictor(features, matrix, product_type, wide, *wants)
-        for features, matrix, product_type, wants in zip(
-            by_token, tensors[1:count:2], call.product_types,
-            zip(wanted[:count:2], wanted[1:count:2], strict=True), strict=True,
-        )
-    ]  # fmt: skip
+        Predictor(*tensors[at : at + 2], product_type, wide, *wanted[at : at + 2])
+        for at, product_type in zip(range(0, count, 2), call.product_types, strict=True)
+    ]
     leaves, others = everyone[0], dict(zip(call.others, everyone[1:], strict=True))
     heads = dict(zip(call.heads, tensors[count:], strict=True))
     of_heads = {
@@ -203,12 +198,7 @@ def _block_by_block(
         for name, other in others.items():
             other.take_gradient_(here, of_others[name])
     assert sums is not None
-    gradients = [gradient for who in everyone for gradient in (who.of_features, who.of_matrix)]
-    if leaves.of_features is not None:
-        gradients[0] = leaves.of_features.transpose(0, 1)
-    for place, other in enumerate(others.values(), start=1):
-        if other.of_features is not None:
-            gradients[2 * place] = other.of_features.squeeze(1)
+    gradients = [gradient for who in everyone for gradient in who.gradients]
     return sums, [*gradients, *(of_heads.get(name) for name in heads)]
 
 

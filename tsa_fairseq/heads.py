@@ -137,17 +137,8 @@ class Bridge(nn.Module):
     def forward(self, teacher: TeacherOutput) -> Prediction:
         """Features, B x T x D', and output matrix, from what the teacher computed."""
         state = teacher.state
-        length = state.size(0)
-        future = torch.full((length, length), -torch.inf, device=state.device).triu(1)
         for layer in self.layers:
-            state = layer(
-                state,
-                teacher.encoder_out,
-                teacher.encoder_padding_mask,
-                None,
-                self_attn_mask=future.to(state),
-                self_attn_padding_mask=teacher.padding_mask,
-            )[0]
+            state = teacher.inputs.run(layer, state)
         features = (state if self.layer_norm is None else self.layer_norm(state)).transpose(0, 1)
         matrix = self.output_projection.weight
         # a view, as of the leaves' matrix: DistributedDataParallel must see it as an output

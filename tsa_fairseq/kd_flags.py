@@ -17,7 +17,7 @@ ONE_LEAF_OBJECTIVE, TREE_OBJECTIVE = "none", "tsa"
 
 
 def _given(help_text: str, **more: Any) -> Any:
-    """A flag whose default is the objective's own."""
+    """A flag that is None where it is not given: its default is the objective's, or computed."""
     return field(default=None, metadata={"help": help_text, **more})
 
 
@@ -88,12 +88,9 @@ class TSAOnlineKDConfig(FairseqDataclass):
             "memory; dense: over all tokens at once, the readable reference"
         },
     )
-    kd_block_tokens: Optional[int] = field(  # noqa: UP045 - fairseq reads this spelling only
-        default=None,
-        metadata={
-            "help": "tokens whose predictions the fused loss holds at once (default: chosen by "
-            "vocabulary and number of leaves)"
-        },
+    kd_block_tokens: Optional[int] = _given(  # noqa: UP045
+        "tokens whose predictions the fused loss holds at once (default: chosen by vocabulary and "
+        "number of leaves)"
     )
     label_smoothing: float = field(
         default=0.0,

@@ -3,7 +3,7 @@
 from typing import Any, NamedTuple
 
 from fairseq.models.transformer import TransformerDecoderBase
-from torch import Tensor
+from torch import Tensor, nn
 
 from tsa_fairseq.views import NodeViews
 
@@ -24,7 +24,7 @@ class LayerInputs(NamedTuple):
         prev_output_tokens: Tensor,
         encoder_out: dict[str, list[Tensor]],
         embedded: Tensor,
-        incremental_state: dict[str, Any] | None,
+        incremental_state: dict[str, Any] | None = None,
     ) -> "LayerInputs":
         """As fairseq's decoder makes them.
 
@@ -47,6 +47,17 @@ class LayerInputs(NamedTuple):
             padding if decoder.cross_self_attention or padding.any() else None,
             incremental_state,
         )
+
+    def run(self, layer: nn.Module, state: Tensor) -> Tensor:
+        """What a decoder layer makes of its state, T x B x D."""
+        return layer(
+            state,
+            self.encoder_out,
+            self.encoder_padding_mask,
+            self.incremental_state,
+            self_attn_mask=self.self_attn_mask,
+            self_attn_padding_mask=self.self_attn_padding_mask,
+        )[0]
 
     def of(self, nodes: NodeViews, depth: int, peer: int) -> "LayerInputs":
         """For the views that one node computes."""

@@ -137,17 +137,17 @@ class TSATransformerModel(TransformerModel):
             )
         numbers = range(self.decoder.topology.num_leaves) if isinstance(leaves, str) else leaves
         encoder_out = self.encoder(views.repeat(src_tokens), src_lengths=views.repeat(src_lengths))
-        features = self.decoder.leaf_features(
+        run = self.decoder.leaf_features(
             views.repeat(prev_output_tokens), encoder_out, numbers, trunk_gradient, views
         )
         members = views.members(numbers)
-        by_leaf = dict(zip(numbers, features.leaves, strict=True))
+        by_leaf = dict(zip(numbers, run.features, strict=True))
         if not views.dealt:
             by_member = [views.view(by_leaf[leaf], view) for view, leaf in members]
         else:
             by_member = [by_leaf[leaf] for _, leaf in members]
         matrix = self.decoder.output_projection.weight
-        heads, others = run_heads(self.heads, members, by_member, features.shared, views, teacher)
+        heads, others = run_heads(self.heads, members, by_member, run.shared, views, teacher)
         return TreeOutput(
             tuple(leaf for _, leaf in members),
             tuple(by_member),

@@ -16,17 +16,11 @@ class Prediction(NamedTuple):
     matrix: Tensor  # V x D'
 
 
-class TreeFeatures(NamedTuple):
-    """What several leaves computed, and the state they share."""
-
-    leaves: tuple[Tensor, ...]  # B x T x D each, before the output projection
-    shared: Tensor  # B x T x D, after the last layer that all leaves share
-
-
 class TreeRun(NamedTuple):
     """What a pass through the tree leaves behind."""
 
-    features: tuple[Tensor, ...]  # of every leaf wanted, B x T x D
+    features: tuple[Tensor, ...]  # of every leaf wanted, before the output projection, B x T x D
+    shared: Tensor  # after the last layer that all leaves share, B x T x D
     states: dict[tuple[int, int], Tensor]  # after every node, by depth and peer, T x B x D
     extra: dict[str, Any]  # what fairseq's decoder says of the first leaf
 
@@ -52,6 +46,18 @@ class TreeOutput:
     num_updates: int | None
     heads: Mapping[str, Tensor] = field(default_factory=dict)
     others: Mapping[str, Prediction] = field(default_factory=dict)
+
+    def at_tokens(self, choose: Callable[[Tensor], Tensor]) -> "TreeOutput":
+        """The same for the tokens that ``choose`` takes from B x T x ..., in whatever shape."""
+        return replace(
+            self,
+            features=tuple(map(choose, self.features)),
+            heads={name: choose(head) for name, head in self.heads.items()},
+            others={
+                name: Prediction(choose(other.features), other.matrix)
+                for name, other in self.others.items()
+            },
+        )
 
 
 @dataclass(frozen=True)

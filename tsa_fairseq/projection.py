@@ -113,7 +113,7 @@ class Predictor:
     """Features, the matrix that projects them, and the gradients of both as blocks come in.
 
     Args:
-        features: N x K x D.
+        features: K x N x D, or N x D for one prediction a token.
         matrix: V x D, or K x V x D.
         product_type, wide: see :class:`Projection`.
         wants_features, wants_matrix: the gradients wanted; float32 or wider, whatever the inputs.
@@ -129,7 +129,9 @@ class Predictor:
         wants_matrix: bool,
     ) -> None:
         self.projection = Projection(matrix, product_type, wide)
-        self.features = self.projection.operand(features).contiguous()
+        self.shape = features.shape
+        by_token = (features if features.dim() == 3 else features.unsqueeze(0)).transpose(0, 1)
+        self.features = self.projection.operand(by_token).contiguous()  # N x K x D
         zeros = partial(torch.zeros_like, dtype=wide)
         self.of_features = zeros(self.features) if wants_features else None
         self.of_matrix = zeros(matrix) if wants_matrix else None
@@ -138,6 +140,14 @@ class Predictor:
     def wants_gradient(self) -> bool:
         """Whether any gradient is wanted."""
         return self.of_features is not None or self.of_matrix is not None
+
+    @property
+    def gradients(self) -> tuple[Tensor | None, Tensor | None]:
+        """Of features and matrix, in their shapes; None where it was not wanted."""
+        of_features = self.of_features
+        if of_features is not None:
+            of_features = of_features.transpose(0, 1).reshape(self.shape)
+        return of_features, self.of_matrix
 
     def logits(self, here: slice) -> Tensor:
         """Of a block: M x K x V. The next block overwrites them."""

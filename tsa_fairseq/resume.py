@@ -8,6 +8,7 @@ from typing import Any
 from tsa_fairseq.checkpoint import checksum, model_arguments, read_checkpoint
 from tsa_fairseq.errors import UsageError
 from tsa_fairseq.teacher import FLAG
+from tsa_fairseq.topology import Topology
 
 logger = logging.getLogger(__name__)
 
@@ -31,7 +32,7 @@ def follow_checkpoint(args: Namespace) -> None:
     theirs = getattr(stored, "kd_objective", None)
     if theirs is None:
         return
-    if theirs == "tsa" and str(getattr(stored, "tree", "")).isdigit() and not _views(stored):
+    if theirs == "tsa" and _predicts_once(stored):
         theirs = "none"  # as releases before 0.2 named what a tree of one leaf learns
     if args.kd_objective is None:
         args.kd_objective = theirs
@@ -77,8 +78,9 @@ def _to_resume(args: Namespace) -> str | None:
     return path if os.path.isfile(path) else None
 
 
-def _views(stored: Any) -> bool:
-    return (getattr(stored, "kd_views", None) or 1) > 1
+def _predicts_once(stored: Any) -> bool:
+    views = getattr(stored, "kd_views", None) or 1
+    return views * Topology.parse(stored.tree, stored.decoder_layers).num_leaves == 1
 
 
 def _stored_arguments(path: str) -> Any:

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from tsa_fairseq.checkpoint import model_arguments, read_checkpoint, stored_data
 from tsa_fairseq.errors import UsageError
+from tsa_fairseq.layer_inputs import LayerInputs
 from tsa_fairseq.outputs import Prediction
 
 logger = logging.getLogger(__name__)
@@ -42,15 +43,12 @@ class TeacherOutput:
     Args:
         prediction: features, B x T x D', and output matrix, V x D'.
         state: what goes into the layers that the bridge replaces, T x B x D'.
-        encoder_out: S x B x D'.
-        encoder_padding_mask, padding_mask: B x S, B x T, True at pads; None: no pads.
+        inputs: what these layers are given beside it.
     """
 
     prediction: Prediction
     state: Tensor
-    encoder_out: Tensor
-    encoder_padding_mask: Tensor | None
-    padding_mask: Tensor | None
+    inputs: LayerInputs
 
 
 class Teacher:
@@ -105,14 +103,11 @@ class Teacher:
         target = net_input["prev_output_tokens"]
         decoder = self.model.decoder
         features, extra = decoder.extract_features(target, encoder_out=encoded)
-        padding = target.eq(decoder.padding_idx)
-        encoder_padding = encoded["encoder_padding_mask"]
+        state = extra["inner_states"][self.num_layers - below]
         return TeacherOutput(
             Prediction(features, self.output_matrix),
-            extra["inner_states"][self.num_layers - below],
-            encoded["encoder_out"][0],
-            encoder_padding[0] if encoder_padding else None,
-            padding if decoder.cross_self_attention or padding.any() else None,
+            state,
+            LayerInputs.of_batch(decoder, target, encoded, state),
         )
 
 

@@ -169,7 +169,9 @@ class Objective(ABC):
 class TargetObjective(Objective):
     """Every leaf is pulled towards a target by KL(t ‖ p_k), or KL(p_k ‖ t) for ``seek``."""
 
-    target_is_constant: ClassVar[bool] = False
+    # whether the formula shows a detached target as such; not where nothing of it could be, or
+    # where part of it keeps its gradient
+    marks_stopped: ClassVar[bool] = True
 
     def towards(self, target: Tensor, log_probs: Tensor) -> Tensor:
         """The divergence per token, from log probabilities that are tempered already.
@@ -186,7 +188,10 @@ class TargetObjective(Objective):
 
     def written(self, target: str, leaf: str = "p_k") -> str:
         """The divergence as the formula shows it."""
-        if self.settings.detach_targets and not self.target_is_constant:
-            target = f"sg[{target}]"
+        stopped = self.settings.detach_targets and self.marks_stopped
+        return self.directed(f"sg[{target}]" if stopped else target, leaf)
+
+    def directed(self, target: str, leaf: str) -> str:
+        """The same without a word about gradients."""
         first, second = (target, leaf) if self.settings.direction == "cover" else (leaf, target)
         return f"KL({first} ‖ {second})"

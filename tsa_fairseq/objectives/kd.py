@@ -2,7 +2,7 @@
 
 from torch import Tensor
 
-from tsa_fairseq.divergence import smoothed_cross_entropy, tempered
+from tsa_fairseq.divergence import target_nll, tempered
 from tsa_fairseq.objectives.base import TargetObjective
 from tsa_fairseq.objectives.settings import Published
 from tsa_fairseq.outputs import TokenBlock
@@ -18,7 +18,7 @@ class KD(TargetObjective):
     published = Published("kd", alpha=0.5, convex=True)
     least_members = 1
     needs_teacher = True
-    target_is_constant = True
+    marks_stopped = False
 
     def distillation(self, block: TokenBlock) -> Tensor:
         """KL from the teacher: K x N."""
@@ -28,8 +28,7 @@ class KD(TargetObjective):
 
     def figures(self, block: TokenBlock) -> dict[str, Tensor]:
         """The teacher's −log p of the reference."""
-        nll = smoothed_cross_entropy(block.others["teacher"], block.target).nll
-        return {"nll_teacher": nll}
+        return {"nll_teacher": target_nll(block.others["teacher"], block.target)}
 
     def divergence(self) -> str:
         """For the formula."""

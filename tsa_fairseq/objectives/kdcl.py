@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from tsa_fairseq.divergence import smoothed_cross_entropy, tempered
+from tsa_fairseq.divergence import target_nll, tempered
 from tsa_fairseq.objectives.base import TargetObjective
 from tsa_fairseq.objectives.settings import Published
 from tsa_fairseq.outputs import TokenBlock
@@ -20,7 +20,7 @@ class KDCLNaive(TargetObjective):
 
     def distillation(self, block: TokenBlock) -> Tensor:
         """KL from the leaf that is best at this token: K x N; 0 for that leaf."""
-        best = smoothed_cross_entropy(block.log_probs, block.target).nll.argmin(dim=0)  # N
+        best = target_nll(block.log_probs, block.target).argmin(dim=0)  # N
         log_probs = tempered(block.log_probs, self.settings.temperature)
         target = log_probs[best, torch.arange(best.size(0), device=best.device)]  # N x V
         return self.towards(self.stopped(target), log_probs)
@@ -44,8 +44,8 @@ class KDCLMinLogit(TargetObjective):
 
     def distillation(self, block: TokenBlock) -> Tensor:
         """KL from the softmax of the smallest logits, counted from the reference's: K x N."""
-        index = block.target.expand(block.log_probs.shape[:-1]).unsqueeze(-1)
-        from_gold = block.log_probs - block.log_probs.gather(-1, index)
+        nll = target_nll(block.log_probs, block.target)
+        from_gold = block.log_probs + nll.unsqueeze(-1)
         target = (from_gold.amin(dim=0) / self.settings.temperature).log_softmax(dim=-1)
         log_probs = tempered(block.log_probs, self.settings.temperature)
         return self.towards(self.stopped(target), log_probs)

@@ -23,20 +23,20 @@ class OKDDip(TargetObjective):
     2020, arXiv 1912.00350); T = 3. The authors' code mixes logits, the paper probabilities:
     ``--kd-aggregation``. Differs from their code in that the peers' logits and features are
     detached in targets, whereas α is not: it learns through t_a only. With ``--kd-detach-targets
-    no`` the peers' logits get a gradient from targets, as there; features get none from α.
-    A peer that attends to itself alone has nothing to learn:
-    ``--kd-mask-self`` forbids it.
+    no`` the peers' logits get a gradient from targets, as there; features get none from α. A peer
+    that attends to itself alone has nothing to learn: ``--kd-mask-self`` forbids it.
     """
 
     published = Published("okddip", temperature=3.0, ramp_share=80 / 300)
     least_leaves = 3
     head = "peer_attention"
     copies = 11
+    marks_stopped = False  # α keeps its gradient
 
     def distillation(self, block: TokenBlock) -> Tensor:
         """KL from each peer's own target, and for the leader from the peers' mean: K x N."""
         log_probs = tempered(block.log_probs, self.settings.temperature)
-        peers = [m for m, leaf in enumerate(block.leaves) if leaf != 0]
+        peers = self._peers(block)
         mixed = self.stopped(block.log_probs[peers])  # P x N x V
         attention = self._attention(block, len(peers))  # N x P x P
         evenly = attention.new_full(attention.shape[:-1], -math.log(len(peers)))
@@ -45,6 +45,11 @@ class OKDDip(TargetObjective):
             log_weights = evenly if leaf == 0 else attention[:, peers.index(member)]
             values.append(self.towards(self._mixture(mixed, log_weights.t()), log_probs[member]))
         return torch.stack(values)
+
+    @staticmethod
+    def _peers(block: TokenBlock) -> list[int]:
+        """The members that are no leader."""
+        return [member for member, leaf in enumerate(block.leaves) if leaf != 0]
 
     def _mixture(self, peers: Tensor, log_weights: Tensor) -> Tensor:
         """A target, N x V, from peers at temperature 1, P x N x V, and log α, P x N."""
@@ -65,17 +70,10 @@ class OKDDip(TargetObjective):
 
     def figures(self, block: TokenBlock) -> dict[str, Tensor]:
         """The authors' measure: mean distance ‖p_a − p_b‖₂ between two peers."""
-        probs = torch.stack(
-            [p for p, leaf in zip(block.log_probs, block.leaves, strict=True) if leaf != 0]
-        ).exp()
+        probs = block.log_probs[self._peers(block)].exp()
         pairs = torch.combinations(torch.arange(probs.size(0)))
         distances = [(probs[a] - probs[b]).norm(dim=-1) for a, b in pairs.tolist()]
         return {"diversity": torch.stack(distances).mean(dim=0)}
-
-    def written(self, target: str, leaf: str = "p_k") -> str:
-        """The target's gradient reaches the attention even where peers are detached."""
-        first, second = (target, leaf) if self.settings.direction == "cover" else (leaf, target)
-        return f"KL({first} ‖ {second})"
 
     def divergence(self) -> str:
         """For the formula."""

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from tsa_fairseq.divergence import smoothed_cross_entropy, tempered
+from tsa_fairseq.divergence import smoothed_cross_entropy, target_nll, tempered
 from tsa_fairseq.objectives.base import TargetObjective
 from tsa_fairseq.objectives.settings import Published
 from tsa_fairseq.outputs import Term, TokenBlock
@@ -38,7 +38,7 @@ class ONE(TargetObjective):
     def figures(self, block: TokenBlock) -> dict[str, Tensor]:
         """−log p_e of the reference."""
         log_probs = self._mixed(block).log_softmax(dim=-1)
-        return {"nll_gated": smoothed_cross_entropy(log_probs, block.target).nll}
+        return {"nll_gated": target_nll(log_probs, block.target)}
 
     def _mixed(self, block: TokenBlock) -> Tensor:
         """z_e but for a constant: N x V."""

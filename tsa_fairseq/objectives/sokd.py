@@ -2,7 +2,7 @@
 
 from torch import Tensor
 
-from tsa_fairseq.divergence import smoothed_cross_entropy, tempered
+from tsa_fairseq.divergence import smoothed_cross_entropy, target_nll, tempered
 from tsa_fairseq.objectives.base import TargetObjective
 from tsa_fairseq.objectives.settings import Published
 from tsa_fairseq.outputs import Term, TokenBlock
@@ -56,7 +56,7 @@ class SOKD(TargetObjective):
     def figures(self, block: TokenBlock) -> dict[str, Tensor]:
         """−log p of the reference, by teacher and bridge."""
         return {
-            f"nll_{name}": smoothed_cross_entropy(block.others[name], block.target).nll
+            f"nll_{name}": target_nll(block.others[name], block.target)
             for name in ("teacher", "bridge")
         }
 
@@ -66,8 +66,7 @@ class SOKD(TargetObjective):
 
     def remark(self) -> str:
         """For the formula."""
-        cover = self.settings.direction == "cover"
-        teacher = "KL(p_teacher ‖ p_A)" if cover else "KL(p_A ‖ p_teacher)"
+        teacher = self.directed("p_teacher", "p_A")
         T = f"{self.settings.temperature:g}"
         leaves = self.written("p_k", "p_A")
         return f" + {self.weight_of_ce()}CE_A + a {T}² [{teacher} + mean_k {leaves}], A the bridge"
