@@ -133,9 +133,10 @@ class TreeDecoder(TransformerDecoderBase):
             NodeViews(self.topology, Views()),
             incremental_state,
         )
-        scores = (
-            self.gate(run.shared) if self.inference == "gate" and self.gate is not None else None
-        )
+        scores = None
+        if self.inference == "gate":
+            assert self.gate is not None
+            scores = self.gate(run.shared)
         logits = (self.output_layer(features) for features in run.features)
         return mix(self.inference, logits, scores), run.extra
 

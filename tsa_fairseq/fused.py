@@ -154,8 +154,8 @@ def _block_by_block(
     wide = torch.promote_types(tensors[0].dtype, torch.float32)
     count = 2 * len(call.product_types)
     everyone = [
-        Predictor(*tensors[at : at + 2], product_type, wide, *wanted[at : at + 2])
-        for at, product_type in zip(range(0, count, 2), call.product_types, strict=True)
+        Predictor(tensors[at], tensors[at + 1], kind, wide, wanted[at], wanted[at + 1])
+        for at, kind in zip(range(0, count, 2), call.product_types, strict=True)
     ]
     leaves, others = everyone[0], dict(zip(call.others, everyone[1:], strict=True))
     heads = dict(zip(call.heads, tensors[count:], strict=True))
