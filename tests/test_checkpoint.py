@@ -79,6 +79,16 @@ def test_torch_without_an_allow_list(tmp_path, monkeypatch):
     )
 
 
+@pytest.mark.parametrize("old_format", [False, True])
+def test_looking_at_a_file_gives_what_reading_it_does(old_format, tmp_path):
+    path = str(tmp_path / "x.pt")
+    content = {"model": {"w": torch.arange(6.0)}, "args": argparse.Namespace(arch="transformer")}
+    torch.save(content, path, _use_new_zipfile_serialization=not old_format)
+    state = read_checkpoint(path, "--flag", lazy=True)
+    assert torch.equal(state["model"]["w"], content["model"]["w"])
+    assert state["args"] == content["args"]
+
+
 def test_checksum(tmp_path):
     (tmp_path / "x").write_bytes(b"abc")
     assert checksum(str(tmp_path / "x"), "--flag") == hashlib.sha256(b"abc").hexdigest()

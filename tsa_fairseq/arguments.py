@@ -89,7 +89,7 @@ def _check_criterion(args: Namespace, topology: Topology) -> None:
             # a training may be resumed from another folder
             args.kd_teacher = os.path.abspath(args.kd_teacher)
             args.kd_teacher_checksum = checksum(args.kd_teacher, TEACHER_FLAG)
-            _, of_teacher = read_teacher(args.kd_teacher)
+            _, of_teacher = read_teacher(args.kd_teacher, lazy=True)
             if objective.head == "bridge":
                 args.kd_bridge_layers = bridge_layers(args, of_teacher.decoder_layers)
     elif topology.num_leaves > 1:

@@ -89,7 +89,7 @@ def _choose(
     for path in sorted(Path(folder).iterdir()):
         if _WRITTEN.fullmatch(path.name):
             say(f"looking at {path}")
-            state = read_checkpoint(str(path), "CHECKPOINT")
+            state = read_checkpoint(str(path), "CHECKPOINT", lazy=True)
             value = key(state)
             if value is not None:
                 found[_updates(state)] = (value, str(path))

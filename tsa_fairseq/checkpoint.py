@@ -6,6 +6,7 @@ import hashlib
 import os
 import re
 import typing
+import zipfile
 from collections.abc import Mapping
 from typing import Any
 
@@ -60,12 +61,14 @@ def check_exists(path: str, flag: str) -> None:
         raise UsageError(f"{flag}: '{path}' does not exist or is not a file")
 
 
-def read_checkpoint(path: str, flag: str) -> dict[str, Any]:
+def read_checkpoint(path: str, flag: str, lazy: bool = False) -> dict[str, Any]:
     """The content of a fairseq checkpoint, on the CPU.
 
     Args:
         path: the file.
         flag: the option that named it, for the message.
+        lazy: leave the tensors in the file, for who looks at all else and soon forgets the result:
+            a training may write into the file later.
 
     Raises:
         UsageError: the file is missing, is no checkpoint, or contains more than tensors and what
@@ -77,7 +80,9 @@ def read_checkpoint(path: str, flag: str) -> dict[str, Any]:
         )
     check_exists(path, flag)
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
+        # files of old releases of torch are no zip files, and cannot be mapped
+        mapped = lazy and zipfile.is_zipfile(path)
+        state = torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
     except Exception as error:
         # torch raises UnpicklingError, RuntimeError, EOFError and others, by how the file is broken
         raise UsageError(f"{flag}: '{path}' {_reason(error)}") from error

@@ -85,7 +85,7 @@ def _predicts_once(stored: Any) -> bool:
 
 def _stored_arguments(path: str) -> Any:
     try:
-        return model_arguments(read_checkpoint(path, "--restore-file"))
+        return model_arguments(read_checkpoint(path, "--restore-file", lazy=True))
     except UsageError as error:  # fairseq will say itself what it cannot resume
         logger.warning("%s; its objective is not compared with this one", error)
         return None

@@ -111,13 +111,15 @@ class Teacher:
         )
 
 
-def read_teacher(path: str) -> tuple[dict[str, Any], Namespace]:
+def read_teacher(path: str, lazy: bool = False) -> tuple[dict[str, Any], Namespace]:
     """A checkpoint that can be a teacher, and its model's arguments, complete.
+
+    ``lazy``: see :func:`tsa_fairseq.checkpoint.read_checkpoint`.
 
     Raises:
         UsageError: the file cannot be read, or is of another architecture.
     """
-    state = read_checkpoint(path, FLAG)
+    state = read_checkpoint(path, FLAG, lazy)
     args = model_arguments(state)
     args.arch = getattr(args, "arch", None) or getattr(args, "_name", None)
     if ARCH_MODEL_REGISTRY.get(args.arch) is not TransformerModel:
