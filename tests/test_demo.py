@@ -453,11 +453,10 @@ def test_runs_that_cannot_be_compared(tmp_path, capsys):
 
 
 def test_the_demo_knows_every_objective():
-    """run.sh, compare.sh and the package's own table, in one order."""
-    for script in ("run.sh", "compare.sh"):
-        text = (DEMO / script).read_text()
-        (names,) = re.findall(r"^OBJECTIVES=[('](.*)[)']$", text, re.MULTILINE)
-        assert names.split() == list(OBJECTIVES) == list(report.OBJECTIVES)
+    """The scripts' list, and the package's own table, in one order."""
+    text = (DEMO.parent / "lib.sh").read_text()
+    (names,) = re.findall(r"^OBJECTIVES=[(](.*)[)]$", text, re.MULTILINE)
+    assert names.split() == list(OBJECTIVES)
 
 
 @pytest.mark.parametrize(

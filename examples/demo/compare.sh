@@ -20,9 +20,7 @@ cores. The same command goes on where it was interrupted. Ends with a table in M
 END
 }
 
-SEEDS='1 2' OUT=$ROOT/runs/compare FLAGS=()
-OBJECTIVES='tsa dml ensemble okddip one cl-ilr kdcl-naive kdcl-minlogit kd sokd rdrop none'
-CHOSEN=$OBJECTIVES
+SEEDS='1 2' OUT=$ROOT/runs/compare FLAGS=() CHOSEN=${OBJECTIVES[*]}
 while [ $# -gt 0 ]; do
     case "$1" in
         --seeds) flag_value "$1" "$@" && SEEDS=$2 && shift 2 ;;
@@ -39,8 +37,7 @@ for seed in $SEEDS; do
     whole_number --seeds "$seed" 0
 done
 for objective in $CHOSEN; do
-    # shellcheck disable=SC2086 - a list of words
-    one_of --objectives "$objective" $OBJECTIVES
+    one_of --objectives "$objective" "${OBJECTIVES[@]}"
 done
 
 # report_of OBJECTIVE: what run.sh writes at its end.

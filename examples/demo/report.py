@@ -23,11 +23,6 @@ from sacrebleu.metrics.bleu import BLEU
 
 PACKAGES = ("tsa_fairseq", "fairseq", "torch", "sentencepiece", "sacrebleu", "babel", "num2words")
 DEFAULT_OBJECTIVE = "tsa"
-# In the order in which they are shown; those of --kd-objective, without importing it.
-OBJECTIVES = (
-    *("tsa", "dml", "ensemble", "okddip", "one", "cl-ilr", "kdcl-naive", "kdcl-minlogit"),
-    *("kd", "sokd", "rdrop", "none"),
-)
 # The demo's promise. A plain model of this size and training is well above it.
 LEAST_BLEU = 60.0
 # With --quick there is no promise but that the leaf learned to translate: it has to score this many
@@ -238,6 +233,8 @@ def comparison(runs: Sequence[Path]) -> list[str]:
     Raises:
         DemoError: the runs differ in more than their seed, or one lacks a tree of another.
     """
+    from tsa_fairseq.objectives import OBJECTIVES
+
     settings = [read_settings(run) for run in runs]
     for run, other in zip(runs, settings, strict=True):
         different = {n for n, v in other.items() if v != settings[0].get(n)} - {"seed"}

@@ -24,8 +24,6 @@ after that. An interrupted run goes on where it stopped when the same command is
 END
 }
 
-OBJECTIVES=(tsa dml ensemble okddip one cl-ilr kdcl-naive kdcl-minlogit kd sokd rdrop none)
-
 # ---- before anything is written -------------------------------------------------------------------
 
 parse_flags() {
@@ -61,14 +59,14 @@ choose_sizes() {
         MODEL=(--encoder-layers 2 --encoder-embed-dim 64 --encoder-ffn-embed-dim 128
             --encoder-attention-heads 4 --decoder-layers 2 --decoder-embed-dim 64
             --decoder-ffn-embed-dim 128 --decoder-attention-heads 4)
-        SHAPE=1,4 LAYERS=2 RATE=(--lr 0.01 --warmup-updates 60) SAVE_EVERY=50
+        SHAPE=1,4 RATE=(--lr 0.01 --warmup-updates 60) SAVE_EVERY=50
     else
         : "${OUT:=$ROOT/runs/demo}" "${UPDATES:=600}"
         CORPUS=(--train 20000 --valid 500 --test 1000) PIECES=2000
         MODEL=(--encoder-layers 3 --encoder-embed-dim 128 --encoder-ffn-embed-dim 256
             --encoder-attention-heads 4 --decoder-layers 3 --decoder-embed-dim 128
             --decoder-ffn-embed-dim 256 --decoder-attention-heads 4)
-        SHAPE=1,2,4 LAYERS=3 RATE=(--lr 0.005 --warmup-updates 150) SAVE_EVERY=100
+        SHAPE=1,2,4 RATE=(--lr 0.005 --warmup-updates 150) SAVE_EVERY=100
     fi
     # The same for both models.
     TRAINING=(--encoder-normalize-before --decoder-normalize-before --share-all-embeddings --dropout 0.1 --label-smoothing 0.1
@@ -79,14 +77,6 @@ choose_sizes() {
     # slowly, which so short a training does not make up for.
     PLAIN=(--arch transformer --criterion label_smoothed_cross_entropy)
     TREE=(--arch tsa_transformer --criterion tsa_online_kd --kd-rampup-updates "$UPDATES")
-    case "$OBJECTIVE" in
-        # R-Drop's peers are the plain model in two views.
-        rdrop) METHOD=(--tree "$LAYERS" --kd-objective rdrop) ;;
-        kd | sokd) METHOD=(--tree "$SHAPE" --kd-objective "$OBJECTIVE" --kd-teacher) ;;
-        *) METHOD=(--tree "$SHAPE" --kd-objective "$OBJECTIVE") ;;
-    esac
-    SUFFIX=-$OBJECTIVE
-    [ "$OBJECTIVE" != tsa ] || SUFFIX=''
 }
 
 # The folder may be new, empty, or one of this script.
@@ -98,6 +88,19 @@ check_out() {
     [ ! -e "$OUT" ] || [ -d "$OUT" ] || die "--out: '$OUT' is a file; expected a folder"
     [ -f "$OUT/run.txt" ] || [ -z "$(ls -A "$OUT" 2>/dev/null)" ] ||
         die "--out: '$OUT' holds something else than a run of the demo; choose a new folder"
+}
+
+# What tells the tree's training from other objectives', and how its files are called.
+choose_method() {
+    METHOD=(--kd-objective "$OBJECTIVE")
+    case "$OBJECTIVE" in
+        # R-Drop's peers are the plain model in two views, which is its default.
+        rdrop) ;;
+        kd | sokd) METHOD+=(--tree "$SHAPE" --kd-teacher "$OUT/plain/checkpoint_best.pt") ;;
+        *) METHOD+=(--tree "$SHAPE") ;;
+    esac
+    SUFFIX=-$OBJECTIVE
+    [ "$OBJECTIVE" != tsa ] || SUFFIX=''
 }
 
 has_tools() {
@@ -246,6 +249,7 @@ main() {
     parse_flags "$@"
     choose_sizes
     check_out
+    choose_method
     environment
     open_out
     # Through a copy of standard output, because the interrupted command's own may be a log.
@@ -255,7 +259,6 @@ main() {
     folder pieces "learning $PIECES pieces (sentencepiece)" segment
     folder bin "fairseq-preprocess" preprocess
     train plain "${PLAIN[@]}"
-    case "$OBJECTIVE" in kd | sokd) METHOD+=("$OUT/plain/checkpoint_best.pt") ;; esac
     train "tree$SUFFIX" "${TREE[@]}" "${METHOD[@]}"
     translate plain
     translate "tree$SUFFIX"

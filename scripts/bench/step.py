@@ -1,9 +1,10 @@
 """Whole training steps by fairseq's own trainer: forward, backward, clipping, Adam."""
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -66,11 +67,7 @@ def cases(
     if rdrop in CRITERION_REGISTRY:
         argv = ["--arch", "transformer", "--criterion", rdrop, "--rdrop-alpha", "5"]
         found[RDROP] = (argv, 2 * found[STOCK][1])
-    common = _common(data, model, device, fp16)
-    return [
-        Case(name, prepare, Training((*common, *argv), steps), cost, device)
-        for name, (argv, cost) in found.items()
-    ]
+    return _made(found, _common(data, model, device, fp16), steps, device)
 
 
 def objective_cases(
@@ -86,8 +83,7 @@ def objective_cases(
     plain, tree = str(MODELS[model].encoder_layers), TREES[model]["4 leaves"]
     teacher = folder / "teacher.pt"
     _write_teacher((*common, *STOCK_FLAGS), teacher)
-    made = [Case(STOCK, prepare, Training((*common, *STOCK_FLAGS), steps),
-                 _cost(plain, model, vocabulary), device)]  # fmt: skip
+    found = {STOCK: (STOCK_FLAGS, _cost(plain, model, vocabulary))}
     for name, objective in OBJECTIVES.items():
         shape = plain if name == "rdrop" else tree
         argv = ["--user-dir", PLUGIN, "--arch", "tsa_transformer", "--tree", shape]
@@ -96,8 +92,18 @@ def objective_cases(
         if objective.needs_teacher:
             argv += ["--kd-teacher", str(teacher)]
             cost = 0  # the teacher's and the bridge's are not counted
-        made.append(Case(name, prepare, Training((*common, *argv), steps), cost, device))
-    return made
+        found[name] = (argv, cost)
+    return _made(found, common, steps, device)
+
+
+def _made(
+    found: dict[str, tuple[list[str], int]], common: list[str], steps: int, device: str
+) -> list[Case]:
+    """Cases, from the flags and the multiply-adds of each."""
+    return [
+        Case(name, prepare, Training((*common, *argv), steps), cost, device)
+        for name, (argv, cost) in found.items()
+    ]
 
 
 def _cost(tree: str, model: str, vocabulary: int) -> int:
@@ -106,13 +112,19 @@ def _cost(tree: str, model: str, vocabulary: int) -> int:
     return multiply_adds(Topology.parse(tree, sizes.encoder_layers), dims)
 
 
-def _write_teacher(argv: tuple[str, ...], path: Path) -> None:
-    from fairseq import options, tasks
+def _configuration(argv: Sequence[str]) -> Any:
+    """What fairseq-train makes of its command line."""
+    from fairseq import options
     from fairseq.dataclass.utils import convert_namespace_to_omegaconf
 
-    config = convert_namespace_to_omegaconf(
-        options.parse_args_and_arch(options.get_training_parser(), list(argv))
-    )
+    parser = options.get_training_parser()
+    return convert_namespace_to_omegaconf(options.parse_args_and_arch(parser, list(argv)))
+
+
+def _write_teacher(argv: Sequence[str], path: Path) -> None:
+    from fairseq import tasks
+
+    config = _configuration(argv)
     model = tasks.setup_task(config.task).build_model(config.model)
     cfg = {"model": config.model, "task": {"data": config.task.data}}
     torch.save({"cfg": cfg, "model": model.state_dict()}, path)
@@ -135,16 +147,12 @@ def _common(data: Path, model: str, device: str, fp16: bool) -> list[str]:
 
 def prepare(training: Training) -> Callable[[], Work]:
     """Build what fairseq-train builds, and return its step over the next batches."""
-    from fairseq import options, tasks
+    from fairseq import tasks
     from fairseq.data import iterators
-    from fairseq.dataclass.utils import convert_namespace_to_omegaconf
     from fairseq.logging import metrics
     from fairseq.trainer import Trainer
 
-    parser = options.get_training_parser()
-    config = convert_namespace_to_omegaconf(
-        options.parse_args_and_arch(parser, list(training.argv))
-    )
+    config = _configuration(training.argv)
     logging.disable(logging.INFO)
     task = tasks.setup_task(config.task)
     model, criterion = task.build_model(config.model), task.build_criterion(config.criterion)
