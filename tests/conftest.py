@@ -11,7 +11,7 @@ os.environ.setdefault(
 import pytest
 import torch
 from fairseq.models import ARCH_CONFIG_REGISTRY, ARCH_MODEL_REGISTRY
-from helpers import TINY, TinyTask, make_batch
+from helpers import TINY, TinyTask, make_batch, save_tree
 
 import tsa_fairseq  # noqa: F401 - registers the architectures
 
@@ -59,3 +59,21 @@ def criterion(task):
 def inference_config():
     """What fairseq-generate hands to prepare_for_inference_."""
     return SimpleNamespace(generation=SimpleNamespace(beam=5))
+
+
+@pytest.fixture
+def data(tmp_path):
+    """A folder with the dictionaries of TinyTask, as fairseq-preprocess leaves them."""
+    folder = tmp_path / "bin"
+    folder.mkdir()
+    for language in ("de", "en"):
+        (folder / f"dict.{language}.txt").write_text("".join(f"w{n} 1\n" for n in range(36)))
+    return folder
+
+
+@pytest.fixture
+def tree(tmp_path, task, data):
+    """A tree's checkpoint, as fairseq writes it."""
+    path = tmp_path / "tree.pt"
+    save_tree(path, task, data)
+    return path

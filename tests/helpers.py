@@ -2,10 +2,12 @@
 
 import argparse
 import re
+import weakref
 
 import torch
 from fairseq.data import Dictionary
 from fairseq.models import ARCH_CONFIG_REGISTRY, ARCH_MODEL_REGISTRY
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from tsa_fairseq.objectives import KDSettings, Objective
 from tsa_fairseq.objectives.settings import Published
@@ -92,3 +94,81 @@ def save_stock(path, task, arch="transformer", seed=1, **flags):
     model = ARCH_MODEL_REGISTRY[arch].build_model(args, task)
     torch.save({"cfg": {"model": args}, "model": model.state_dict()}, path)
     return model
+
+
+TREE = "1[1[1,1],2]"
+
+
+def save_tree(path, task, data, dtype=torch.float32, **flags):
+    """As fairseq writes it; the model."""
+    args = argparse.Namespace(**{**TINY, **flags}, tree=TREE, arch="tsa_transformer")
+    ARCH_CONFIG_REGISTRY["tsa_transformer"](args)
+    torch.manual_seed(0)
+    model = ARCH_MODEL_REGISTRY["tsa_transformer"].build_model(args, task)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(0.02 * torch.randn_like(parameter))
+    model.to(dtype)
+    args._name, args.criterion, args.user_dir = "tsa_transformer", "tsa_online_kd", "tsa_fairseq"
+    criterion = {"_name": "tsa_online_kd", "kd_alpha": 0.5, "label_smoothing": 0.1}
+    state = {
+        "args": None,
+        "cfg": {
+            "model": args,
+            "task": {"_name": "translation", "data": str(data), "source_lang": "de",
+                     "target_lang": "en"},
+            "criterion": criterion,
+            "common": {"user_dir": "tsa_fairseq", "seed": 3},
+        },
+        "model": model.state_dict(),
+        "optimizer_history": [
+            {"criterion_name": "TSAOnlineKDCriterion", "optimizer_name": "FairseqAdam",
+             "lr_scheduler_state": {}, "num_updates": 7}
+        ],
+        "extra_state": {"train_iterator": {"epoch": 2, "version": 2}, "metrics": {}},
+        "last_optimizer_state": {"state": {}},
+    }  # fmt: skip
+    torch.save(state, path)
+    return model
+
+
+class Alive(TorchDispatchMode):
+    """Bytes of the tensors that are alive at a time, of those made while it watches."""
+
+    def __init__(self):
+        super().__init__()
+        self.now, self.most, self.known = 0, 0, set()
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        result = func(*args, **(kwargs or {}))
+        for tensor in result if isinstance(result, (tuple, list)) else [result]:
+            if isinstance(tensor, torch.Tensor):
+                self.watch(tensor.untyped_storage())
+        return result
+
+    def watch(self, storage):
+        key, size = storage._cdata, storage.nbytes()
+        if key not in self.known and size:
+            self.known.add(key)
+            self.now += size
+            self.most = max(self.most, self.now)
+            weakref.finalize(storage, self.gone, key, size)
+
+    def gone(self, key, size):
+        self.known.discard(key)
+        self.now -= size
+
+
+class Largest(TorchDispatchMode):
+    """The number of elements of the largest tensor that any operation returns."""
+
+    def __init__(self):
+        super().__init__()
+        self.elements = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        result = func(*args, **(kwargs or {}))
+        for tensor in result if isinstance(result, (tuple, list)) else [result]:
+            if isinstance(tensor, torch.Tensor):
+                self.elements = max(self.elements, tensor.untyped_storage().nbytes() // 8)
+        return result

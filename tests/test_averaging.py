@@ -4,8 +4,7 @@ import argparse
 
 import pytest
 import torch
-from helpers import exactly
-from test_export import data, save_tree, tree  # noqa: F401 - fixtures
+from helpers import exactly, save_tree
 
 from tsa_fairseq.averaging import average, best, newest
 from tsa_fairseq.cli import main
@@ -80,7 +79,7 @@ def test_scores_that_shall_be_large(folder):
 
 
 @pytest.mark.parametrize("leaf", [0, 2])
-def test_average_then_export_is_export_then_average(leaf, task, data, tmp_path):  # noqa: F811
+def test_average_then_export_is_export_then_average(leaf, task, data, tmp_path):
     trees, leaves = [], []
     for seed in range(3):
         path = tmp_path / f"tree{seed}.pt"

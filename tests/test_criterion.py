@@ -6,13 +6,12 @@ import pytest
 import reference
 import torch
 from fairseq.criterions.label_smoothed_cross_entropy import LabelSmoothedCrossEntropyCriterion
-from helpers import GivenTerms, exactly, make_batch
+from helpers import TREE, GivenTerms, exactly, make_batch
 
 from tsa_fairseq.criterion import TSAOnlineKDCriterion, metrics
 from tsa_fairseq.errors import UsageError
 from tsa_fairseq.outputs import Term
 
-TREE = "1[1[1,1],2]"
 PAD = 1
 NAMES = "tsa, dml, ensemble, okddip, one, cl-ilr, kdcl-naive, kdcl-minlogit, kd, sokd, rdrop, none"
 

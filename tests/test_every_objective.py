@@ -3,8 +3,7 @@
 import pytest
 import reference
 import torch
-from helpers import exactly
-from test_fused import Alive
+from helpers import Alive, exactly
 
 import tsa_fairseq.fused
 from tsa_fairseq.dense import dense_loss

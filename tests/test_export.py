@@ -1,6 +1,5 @@
 """A leaf as a plain checkpoint: the plain model's names, the leaf's predictions."""
 
-import argparse
 import hashlib
 import json
 import subprocess
@@ -8,64 +7,13 @@ import sys
 
 import pytest
 import torch
-from fairseq.models import ARCH_CONFIG_REGISTRY, ARCH_MODEL_REGISTRY
-from helpers import TINY, VARIANTS, save_stock
+from fairseq.models import ARCH_MODEL_REGISTRY
+from helpers import TREE, VARIANTS, save_stock, save_tree
 
 from tsa_fairseq.checkpoint import model_arguments
 from tsa_fairseq.cli import main
 from tsa_fairseq.export import TreeCheckpoint
 from tsa_fairseq.teacher import Teacher
-
-TREE = "1[1[1,1],2]"
-
-
-def save_tree(path, task, data, dtype=torch.float32, **flags):
-    """As fairseq writes it; the model."""
-    args = argparse.Namespace(**{**TINY, **flags}, tree=TREE, arch="tsa_transformer")
-    ARCH_CONFIG_REGISTRY["tsa_transformer"](args)
-    torch.manual_seed(0)
-    model = ARCH_MODEL_REGISTRY["tsa_transformer"].build_model(args, task)
-    with torch.no_grad():
-        for parameter in model.parameters():
-            parameter.add_(0.02 * torch.randn_like(parameter))
-    model.to(dtype)
-    args._name, args.criterion, args.user_dir = "tsa_transformer", "tsa_online_kd", "tsa_fairseq"
-    criterion = {"_name": "tsa_online_kd", "kd_alpha": 0.5, "label_smoothing": 0.1}
-    state = {
-        "args": None,
-        "cfg": {
-            "model": args,
-            "task": {"_name": "translation", "data": str(data), "source_lang": "de",
-                     "target_lang": "en"},
-            "criterion": criterion,
-            "common": {"user_dir": "tsa_fairseq", "seed": 3},
-        },
-        "model": model.state_dict(),
-        "optimizer_history": [
-            {"criterion_name": "TSAOnlineKDCriterion", "optimizer_name": "FairseqAdam",
-             "lr_scheduler_state": {}, "num_updates": 7}
-        ],
-        "extra_state": {"train_iterator": {"epoch": 2, "version": 2}, "metrics": {}},
-        "last_optimizer_state": {"state": {}},
-    }  # fmt: skip
-    torch.save(state, path)
-    return model
-
-
-@pytest.fixture
-def data(tmp_path):
-    folder = tmp_path / "bin"
-    folder.mkdir()
-    for language in ("de", "en"):
-        (folder / f"dict.{language}.txt").write_text("".join(f"w{n} 1\n" for n in range(36)))
-    return folder
-
-
-@pytest.fixture
-def tree(tmp_path, task, data):
-    path = tmp_path / "tree.pt"
-    save_tree(path, task, data)
-    return path
 
 
 def stock_model(state, task):

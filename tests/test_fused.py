@@ -2,13 +2,11 @@
 
 import copy
 import math
-import weakref
 
 import pytest
 import reference
 import torch
-from helpers import GivenTerms, exactly, make_batch
-from torch.utils._python_dispatch import TorchDispatchMode
+from helpers import Alive, GivenTerms, Largest, exactly, make_batch
 
 import tsa_fairseq.fused
 import tsa_fairseq.projection
@@ -370,33 +368,6 @@ def test_heads_reach_the_objective_through_the_criterion(build, batch, criterion
     assert (of_fused[skipped] == 0).all() and (of_fused[~skipped] != 0).all()
 
 
-class Alive(TorchDispatchMode):
-    """Bytes of the tensors that are alive at a time, of those made while it watches."""
-
-    def __init__(self):
-        super().__init__()
-        self.now, self.most, self.known = 0, 0, set()
-
-    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        result = func(*args, **(kwargs or {}))
-        for tensor in result if isinstance(result, (tuple, list)) else [result]:
-            if isinstance(tensor, torch.Tensor):
-                self.watch(tensor.untyped_storage())
-        return result
-
-    def watch(self, storage):
-        key, size = storage._cdata, storage.nbytes()
-        if key not in self.known and size:
-            self.known.add(key)
-            self.now += size
-            self.most = max(self.most, self.now)
-            weakref.finalize(storage, self.gone, key, size)
-
-    def gone(self, key, size):
-        self.known.discard(key)
-        self.now -= size
-
-
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
 @pytest.mark.parametrize("objective", [tsa(), tsa(temperature=2.0), Heavy()])
 def test_what_is_alive_does_not_grow_with_the_tokens(objective, dtype):
@@ -412,21 +383,6 @@ def test_what_is_alive_does_not_grow_with_the_tokens(objective, dtype):
     assert most[0] <= 9 * block
     # features and their gradients: K · D values a token
     assert most[1] - most[0] <= 700 * 3 * 2 * 4 * 8 < block * 2
-
-
-class Largest(TorchDispatchMode):
-    """The number of elements of the largest tensor that any operation returns."""
-
-    def __init__(self):
-        super().__init__()
-        self.elements = 0
-
-    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        result = func(*args, **(kwargs or {}))
-        for tensor in result if isinstance(result, (tuple, list)) else [result]:
-            if isinstance(tensor, torch.Tensor):
-                self.elements = max(self.elements, tensor.untyped_storage().nbytes() // 8)
-        return result
 
 
 @pytest.mark.parametrize("block_tokens", [1, 7, 30])

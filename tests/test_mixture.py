@@ -5,11 +5,9 @@ import copy
 import pytest
 import torch
 from fairseq.sequence_generator import SequenceGenerator
-from helpers import VARIANTS
+from helpers import TREE, VARIANTS
 
 from tsa_fairseq.mixture import mix
-
-TREE = "1[1[1,1],2]"
 
 
 def test_mean_of_probabilities_by_hand():

@@ -62,27 +62,26 @@ def test_one_leaf_learns_from_a_teacher(path, build, batch, criterion):
     assert logs["kd_weight"].item() == 8.0  # ½ for each of 16 tokens
 
 
-def test_another_architecture(path, build):
+@pytest.mark.parametrize(
+    ("argument", "value", "message"),
+    [
+        (
+            "arch",
+            "tsa_transformer",
+            "is a model of --arch tsa_transformer; expected fairseq's transformer, any size",
+        ),
+        (
+            "adaptive_softmax_cutoff",
+            "10,20",
+            "has an adaptive softmax; expected predictions over the whole vocabulary",
+        ),
+    ],
+)
+def test_models_that_cannot_teach(argument, value, message, path):
     def edit(state):
-        state["cfg"]["model"].arch = "tsa_transformer"
+        setattr(state["cfg"]["model"], argument, value)
 
-    message = (
-        f"--kd-teacher: '{path}' is a model of --arch tsa_transformer; expected fairseq's "
-        "transformer, any size"
-    )
-    with pytest.raises(UsageError, match=exactly(message)):
-        Teacher(change(path, edit), TinyTask())
-
-
-def test_an_adaptive_softmax(path):
-    def edit(state):
-        state["cfg"]["model"].adaptive_softmax_cutoff = "10,20"
-
-    message = (
-        f"--kd-teacher: '{path}' has an adaptive softmax; expected predictions over the whole "
-        "vocabulary"
-    )
-    with pytest.raises(UsageError, match=exactly(message)):
+    with pytest.raises(UsageError, match=exactly(f"--kd-teacher: '{path}' {message}")):
         Teacher(change(path, edit), TinyTask())
 
 

@@ -5,15 +5,13 @@ import copy
 import pytest
 import torch
 from fairseq.criterions import CRITERION_REGISTRY
-from helpers import exactly
+from helpers import TREE, exactly
 
 from tsa_fairseq.errors import UsageError
 from tsa_fairseq.kd_flags import check_group
 from tsa_fairseq.objectives import KDSettings, build_objective
 from tsa_fairseq.topology import Topology
 from tsa_fairseq.views import NodeViews, Views
-
-TREE = "1[1[1,1],2]"
 
 
 def gradients(model):
