@@ -16,6 +16,7 @@ ROOT = Path(__file__).parents[1]
 DEMO = ROOT / "examples" / "demo"
 sys.path.insert(0, str(DEMO))  # its modules import each other by name
 
+import compare  # noqa: E402
 import make_data  # noqa: E402
 import phrases  # noqa: E402
 import report  # noqa: E402
@@ -426,7 +427,7 @@ def test_comparison_of_all_trees_of_several_runs(tmp_path, monkeypatch, capsys):
         ]
 
     monkeypatch.setattr(report, "read_results", read)
-    assert report.main(["compare", "--run", *map(str, runs)]) == 0
+    assert compare.main(["--run", *map(str, runs)]) == 0
     assert capsys.readouterr().out.splitlines() == [
         "| method | BLEU (seed 1, seed 2) | mean | exact | training time |",
         "|---|---|---|---|---|",
@@ -440,12 +441,12 @@ def test_comparison_of_all_trees_of_several_runs(tmp_path, monkeypatch, capsys):
 
 def test_runs_that_cannot_be_compared(tmp_path, capsys):
     runs = [compared(tmp_path, 1, "tsa"), compared(tmp_path, 2, "tsa", updates=7)]
-    assert report.main(["compare", "--run", *map(str, runs)]) == 1
+    assert compare.main(["--run", *map(str, runs)]) == 1
     assert (
         capsys.readouterr().err == f"error: --run: '{runs[1]}' differs from the first in updates\n"
     )
     runs = [compared(tmp_path / "other", 1, "tsa", "one"), compared(tmp_path / "other", 2, "tsa")]
-    assert report.main(["compare", "--run", *map(str, runs)]) == 1
+    assert compare.main(["--run", *map(str, runs)]) == 1
     assert capsys.readouterr().err == f"error: --run: '{runs[1]}' has no tree of one\n"
 
 

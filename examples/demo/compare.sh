@@ -57,4 +57,4 @@ for seed in $SEEDS; do
     done
 done
 find_commands "$ROOT"
-python3 "$HERE/report.py" compare --run "${folders[@]}"
+python3 "$HERE/compare.py" --run "${folders[@]}"

@@ -5,8 +5,6 @@ python report.py table --run DIR [--objective NAME]
                                     the plain model and a tree, also written to DIR/report.txt, or
                                     report-NAME.txt; status 1 if the tree's leaf has learned less
                                     than it should
-python report.py compare --run DIR [DIR ...]
-                                    all trees of several runs, a Markdown table; see compare.sh
 """
 
 from __future__ import annotations
@@ -227,48 +225,6 @@ def read_settings(run: Path) -> dict[str, str]:
     return dict(line.split("=", 1) for line in read_lines(run / "run.txt"))
 
 
-def comparison(runs: Sequence[Path]) -> list[str]:
-    """A Markdown table, one row a method: BLEU of every run, training time beside the plain one.
-
-    Raises:
-        DemoError: the runs differ in more than their seed, or one lacks a tree of another.
-    """
-    from tsa_fairseq.objectives import OBJECTIVES
-
-    settings = [read_settings(run) for run in runs]
-    for run, other in zip(runs, settings, strict=True):
-        different = {n for n, v in other.items() if v != settings[0].get(n)} - {"seed"}
-        if different:
-            raise DemoError(
-                f"--run: '{run}' differs from the first in {', '.join(sorted(different))}"
-            )
-    trained = [
-        [name for name in OBJECTIVES if (run / f"tree{suffix(name)}" / "trained").exists()]
-        for run in runs
-    ]
-    for name in {name for names in trained for name in names}:
-        for run, names in zip(runs, trained, strict=True):
-            if name not in names:
-                raise DemoError(f"--run: '{run}' has no tree of {name}")
-    found = [read_results(run, trained[0]) for run in runs]
-    seeds = ", ".join(f"seed {other['seed']}" for other in settings)
-    lines = [f"| method | BLEU ({seeds}) | mean | exact | training time |", "|---|---|---|---|---|"]
-    rows = []
-    for results in zip(*found, strict=True):
-        bleu, exact, time = (
-            [getattr(r, what) for r in results] for what in ("bleu", "exact", "seconds")
-        )
-        ratios = [t / run[0].seconds for t, run in zip(time, found, strict=True)]
-        name = DEFAULT_OBJECTIVE if results[0].name == "tree" else results[0].name
-        cells = [name if name == "plain" else f"`{name}`", ", ".join(f"{b:.1f}" for b in bleu)]
-        cells += [f"{sum(bleu) / len(bleu):.1f}", f"{sum(exact) / len(exact):.1%}"]
-        rows.append([*cells, ", ".join(f"{ratio:.1f}" for ratio in ratios) + " x plain"])
-    lines += [f"| {' | '.join(row)} |" for row in rows]
-    lines += ["", f"sacreBLEU {found[0][0].signature}, {len(found[0][0].translations)} sentences; "
-              + " ".join(f"{n}={v}" for n, v in settings[0].items() if n != "seed")]  # fmt: skip
-    return lines
-
-
 def show_report(run: Path, objective: str) -> int:
     """Prints and writes the report; the exit status."""
     text, complaint = report(run, read_settings(run), objective)
@@ -290,14 +246,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     table_parser = commands.add_parser("table")
     table_parser.add_argument("--run", type=Path, required=True)
     table_parser.add_argument("--objective", default=DEFAULT_OBJECTIVE)
-    commands.add_parser("compare").add_argument("--run", type=Path, nargs="+", required=True)
     options = parser.parse_args(arguments)
     try:
         if options.command == "table":
             return show_report(options.run, options.objective)
-        if options.command == "compare":
-            print("\n".join(comparison(options.run)))
-            return 0
         print("\n".join(f"{name}={version}" for name, version in versions().items()))
         return 0
     except (DemoError, OSError) as error:
