@@ -132,7 +132,7 @@ def test_nothing_is_overwritten(tree, tmp_path, capsys):
     ("argv", "message"),
     [
         (["--leaf", "3"], f"--leaf: got '3'; the tree '{TREE}' has leaves 0 to 2"),
-        (["--leaf", "x"], "--leaf: got 'x'; expected a leaf's number, best or all"),
+        (["--leaf", "x"], "--leaf: got 'x'; expected a leaf's number, best, all or bridge"),
         (["--subwords", "no.model"], "--subwords: 'no.model' does not exist or is not a file"),
         (
             ["--data", "nowhere"],
@@ -175,7 +175,7 @@ def test_a_disk_that_is_full(tree, tmp_path, capsys, monkeypatch):
     def full(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("tsa_fairseq.export.shutil.copyfile", full)
+    monkeypatch.setattr("tsa_fairseq.deploy.shutil.copyfile", full)
     err = run(capsys, "export", tree, out, "--leaf", "2", "--force")[2]
     assert err == (f"tsa-fairseq: error: OUT: '{out}' cannot be written: No space left on device\n")
     assert json.loads((out / "export.json").read_text())["leaf"] == 1

@@ -14,7 +14,8 @@ except ModuleNotFoundError as error:
 
 from tsa_fairseq import criterion, model
 from tsa_fairseq.checkpoint import allow_fairseq_checkpoints
+from tsa_fairseq.hub import load
 
 allow_fairseq_checkpoints()
 
-__all__ = ["__version__", "criterion", "model"]
+__all__ = ["__version__", "criterion", "load", "model"]

@@ -5,12 +5,17 @@ import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
+
+import torch
 
 from tsa_fairseq.errors import UsageError
 
-# The files of an export, and of one of all leaves.
+# The files of an export to fairseq or CTranslate2, and of one of all leaves.
 _WRITTEN = re.compile(
-    r"(leaf\d+|(leaf\d+/)?(model\.pt|export\.json|sentencepiece\.bpe\.model|dict\.\w+\.txt))"
+    r"leaf\d+|(leaf\d+/)?"
+    r"(model\.(pt|bin)|(export|config)\.json|sentencepiece\.bpe\.model|dict\.\w+\.txt"
+    r"|(shared|source|target)_vocabulary\.(json|txt))"
 )
 
 
@@ -62,8 +67,7 @@ def write_whole(out: Path, fill: Callable[[Path], None]) -> None:
     except OSError as error:
         if old.exists() and not out.exists():
             old.rename(out)
-        reason = error.strerror or str(error)
-        raise UsageError(f"OUT: '{out}' cannot be written: {reason}") from None
+        raise _refusal(out, error) from None
     finally:
         for path in (partial, old):
             shutil.rmtree(path, ignore_errors=True)
@@ -79,9 +83,20 @@ def write_file(out: str, write: Callable[[str], None]) -> None:
     try:
         write(partial)
         os.replace(partial, out)
-    except (OSError, RuntimeError) as error:  # torch's writer raises the latter
-        reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
-        raise UsageError(f"OUT: '{out}' cannot be written: {reason}") from None
+    except OSError as error:
+        raise _refusal(out, error) from None
     finally:
         if os.path.exists(partial):
             os.remove(partial)
+
+
+def save(state: dict[str, Any], path: Path | str) -> None:
+    """``torch.save``, with an ``OSError`` for what cannot be written, as from any other writer."""
+    try:
+        torch.save(state, path)
+    except RuntimeError as error:
+        raise OSError(str(error).splitlines()[0]) from error
+
+
+def _refusal(out: Path | str, error: OSError) -> UsageError:
+    return UsageError(f"OUT: '{out}' cannot be written: {error.strerror or error}")

@@ -203,6 +203,14 @@ def bridge_layers(args: Namespace, most: int) -> int:
     return args.kd_bridge_layers
 
 
+def stored_bridge(args: Namespace, state: Mapping[str, Tensor], task: Any) -> Bridge:
+    """The bridge of a checkpoint, from the model's arguments and its state."""
+    bridge, lead = _build_bridge(args, task), f"{PREFIX}bridge."
+    own = {name.removeprefix(lead): t for name, t in state.items() if name.startswith(lead)}
+    bridge.load_state_dict(own)
+    return bridge
+
+
 def _build_bridge(args: Namespace, task: Any) -> Bridge:
     stored = getattr(args, "kd_teacher_layout", None)
     teacher = None if stored else Teacher(args.kd_teacher, task)

@@ -75,6 +75,7 @@ class Teacher:
             reason = str(error).strip().splitlines()[-1].strip()
             raise UsageError(f"{FLAG}: '{path}' does not fit its own arguments: {reason}") from None
         self.model = model.eval().requires_grad_(False)
+        self.arguments = args
         self.layout = _layout(args)
         logger.info("%s: %s, %s", FLAG, path, args.arch)
 

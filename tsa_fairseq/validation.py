@@ -1,36 +1,70 @@
-"""How well every leaf of a checkpoint does on validation data."""
+"""How well every leaf of a checkpoint does on validation data: nll or BLEU."""
 
-import logging
 import math
+from argparse import Namespace
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 
 from tsa_fairseq.errors import UsageError
 
+METRICS = ("nll", "bleu")
 SUBSET = "valid"
+BEAM = 5
 # Of a batch: enough for speed, little enough for any machine.
 MAX_TOKENS = 4000
 
 
-@torch.no_grad()
-def leaf_nll(path: str, data: str) -> list[float]:
-    """−log2 p of the reference, bits a token, of every leaf.
+@dataclass(frozen=True)
+class Scores:
+    """A metric of every leaf.
 
     Args:
+        metric: one of :data:`METRICS`.
+        values: by leaf; nll in bits a token.
+        signature: sacreBLEU's; empty for nll.
+    """
+
+    metric: str
+    values: tuple[float, ...]
+    signature: str = ""
+
+    @property
+    def best(self) -> int:
+        """The leaf that does best."""
+        choose = min if self.metric == "nll" else max
+        return choose(range(len(self.values)), key=self.values.__getitem__)
+
+    def of(self, leaf: int) -> dict[str, float | str]:
+        """One leaf's figures, by name."""
+        signature = {"signature": self.signature} if self.signature else {}
+        return {f"{SUBSET}_{self.metric}": self.values[leaf], **signature}
+
+    def __str__(self) -> str:
+        digits, unit = (3, "bits a token") if self.metric == "nll" else (2, self.signature)
+        leaves = ", ".join(f"leaf {k} {value:.{digits}f}" for k, value in enumerate(self.values))
+        return f"validation {self.metric}, {unit}: {leaves}"
+
+
+@torch.no_grad()
+def leaf_scores(metric: str, path: str, data: str, say: Callable[[str], None]) -> Scores:
+    """Every leaf's nll of the reference, or sacreBLEU of its translation.
+
+    BLEU is that of text whose subwords are joined (sentencepiece's, or those that end in ``@@``).
+
+    Args:
+        metric: one of :data:`METRICS`.
         path: a tree's checkpoint, which was found safe to read.
         data: what fairseq-preprocess made.
+        say: shows progress.
 
     Raises:
         UsageError: there is no validation data.
     """
     from fairseq import checkpoint_utils
-    from fairseq.utils import resolve_max_positions
 
-    from tsa_fairseq.criterion import TSAOnlineKDCriterion
-    from tsa_fairseq.kd_flags import TSAOnlineKDConfig
-
-    logging.getLogger("fairseq").setLevel(logging.WARNING)
     models, _, task = checkpoint_utils.load_model_ensemble_and_task(
         [path], arg_overrides={"data": data}
     )
@@ -41,11 +75,16 @@ def leaf_nll(path: str, data: str) -> list[float]:
             f"--data: '{data}' has no {SUBSET} data; expected what fairseq-preprocess made"
         ) from None
     model: Any = models[0].eval()
-    # cross entropy alone, whatever the tree was trained with
-    criterion = TSAOnlineKDCriterion(
-        TSAOnlineKDConfig(kd_objective="none", sentence_avg=False, max_update=0), task
-    )
-    batches = task.get_batch_iterator(
+    batches = list(_batches(model, task))
+    if not batches:
+        raise UsageError(f"--data: '{data}' has no {SUBSET} sentence that the model can read")
+    return (_nll if metric == "nll" else _bleu)(model, task, batches, say)
+
+
+def _batches(model: Any, task: Any) -> Iterator[dict[str, Any]]:
+    from fairseq.utils import resolve_max_positions
+
+    return task.get_batch_iterator(
         dataset=task.dataset(SUBSET),
         max_tokens=MAX_TOKENS,
         max_positions=resolve_max_positions(
@@ -53,13 +92,57 @@ def leaf_nll(path: str, data: str) -> list[float]:
         ),
         ignore_invalid_inputs=True,
     ).next_epoch_itr(shuffle=False)
+
+
+def _nll(
+    model: Any, task: Any, batches: list[dict[str, Any]], say: Callable[[str], None]
+) -> Scores:
+    from tsa_fairseq.criterion import TSAOnlineKDCriterion
+    from tsa_fairseq.kd_flags import TSAOnlineKDConfig
+
+    # cross entropy alone, whatever the tree was trained with
+    criterion = TSAOnlineKDCriterion(
+        TSAOnlineKDConfig(kd_objective="none", sentence_avg=False, max_update=0), task
+    )
     leaves = model.decoder.topology.num_leaves
     names = [f"nll_leaf{leaf}" for leaf in range(leaves)] if leaves > 1 else ["nll_loss"]
     sums, tokens = torch.zeros(leaves, dtype=torch.float64), 0
+    say(f"nll of {leaves} leaves, {len(batches)} batches")
     for sample in batches:
         _, _, logs = criterion(model, sample)
         sums += torch.stack([logs[name].double() for name in names])
         tokens += sample["ntokens"]
-    if tokens == 0:
-        raise UsageError(f"--data: '{data}' has no {SUBSET} sentence that the model can read")
-    return (sums / tokens / math.log(2)).tolist()
+    return Scores("nll", tuple((sums / tokens / math.log(2)).tolist()))
+
+
+def _bleu(
+    model: Any, task: Any, batches: list[dict[str, Any]], say: Callable[[str], None]
+) -> Scores:
+    from sacrebleu.metrics.bleu import BLEU
+
+    generator = task.build_generator([model], Namespace(beam=BEAM))
+    words = task.target_dictionary
+    joined = _subwords(words.symbols)
+    references = [
+        words.string(row[row != words.pad()], joined, escape_unk=True)
+        for sample in batches
+        for row in sample["target"]
+    ]
+    values, metric = [], BLEU()
+    for leaf in range(model.decoder.topology.num_leaves):
+        say(f"translating {len(references):,} sentences with leaf {leaf}")
+        model.decoder.inference = leaf
+        translations = [
+            words.string(hypotheses[0]["tokens"], joined)
+            for sample in batches
+            for hypotheses in task.inference_step(generator, [model], sample)
+        ]
+        values.append(metric.corpus_score(translations, [references]).score)
+    return Scores("bleu", tuple(values), str(metric.get_signature()))
+
+
+def _subwords(symbols: list[str]) -> str | None:
+    """fairseq's name for the subwords that a dictionary is made of."""
+    if any(symbol.startswith("▁") for symbol in symbols):
+        return "sentencepiece"
+    return "subword_nmt" if any(symbol.endswith("@@") for symbol in symbols) else None

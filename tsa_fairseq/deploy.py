@@ -1,0 +1,102 @@
+"""The folder that an export makes, ready to use: model, vocabularies, subword model, origin."""
+
+import json
+import os
+import shlex
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tsa_fairseq.checkpoint import checksum
+from tsa_fairseq.ctranslate import write_ctranslate2
+from tsa_fairseq.dictionaries import Dictionaries
+from tsa_fairseq.export import TreeCheckpoint
+from tsa_fairseq.folders import save
+from tsa_fairseq.version import __version__
+
+TARGETS = ("fairseq", "ctranslate2")
+# The names under which fairseq's hub interface and CTranslate2 look for them.
+MODEL = {"fairseq": "model.pt", "ctranslate2": "model.bin"}
+SUBWORDS, ORIGIN = "sentencepiece.bpe.model", "export.json"
+
+
+@dataclass(frozen=True)
+class Package:
+    """What goes into every folder of an export.
+
+    Args:
+        to: one of :data:`TARGETS`.
+        quantization: of CTranslate2's weights; None for float32.
+        dictionaries: of the tree.
+        subwords: a sentencepiece model; None if there is none.
+    """
+
+    to: str
+    quantization: str | None
+    dictionaries: Dictionaries
+    subwords: str | None
+
+    def write(self, state: dict[str, Any], origin: dict[str, Any], folder: Path) -> None:
+        """Fill a folder.
+
+        Args:
+            state: a checkpoint of fairseq's ``transformer``.
+            origin: see :func:`origin`.
+            folder: exists, and is empty.
+
+        Raises:
+            OSError: it cannot be written.
+            UsageError: the target cannot represent the model.
+        """
+        task = state["cfg"]["task"]
+        task["source_lang"] = self.dictionaries.source
+        task["target_lang"] = self.dictionaries.target
+        if self.to == "ctranslate2":
+            write_ctranslate2(state, folder, self.dictionaries, self.quantization)
+            origin = {**origin, "quantization": self.quantization or "float32"}
+        else:
+            save(state, folder / MODEL[self.to])
+            self.dictionaries.copy_to(folder)
+        if self.subwords is not None:
+            shutil.copyfile(self.subwords, folder / SUBWORDS)
+        (folder / ORIGIN).write_text(json.dumps(origin, indent=2) + "\n", encoding="utf-8")
+
+    def command(self, folder: Path) -> str:
+        """A command that translates standard input with a folder that was made."""
+        if self.to == "ctranslate2":
+            return shlex.join(["python", "-c", self._program(folder)])
+        words = ["fairseq-interactive", folder, "--path", folder / MODEL[self.to]]
+        words += ["-s", self.dictionaries.source, "-t", self.dictionaries.target, "--beam", 5]
+        if self.subwords is not None:
+            words += ["--bpe", "sentencepiece", "--sentencepiece-model", folder / SUBWORDS]
+        return shlex.join(map(str, words))
+
+    def _program(self, folder: Path) -> str:
+        cut, join, parts = "line.split()", "' '.join", ["import os, sys, ctranslate2"]
+        if self.subwords is not None:
+            parts = ["import os, sys, ctranslate2, sentencepiece"]
+            path = str(folder / SUBWORDS)
+            parts.append(f"s = sentencepiece.SentencePieceProcessor(model_file={path!r})")
+            cut, join = "s.encode(line.strip(), out_type=str)", "s.decode"
+        parts.append(f"lines = [{cut} for line in sys.stdin]")
+        # a thread a core, with a batch each: more to a batch slow small models down
+        threads = "inter_threads=os.cpu_count(), intra_threads=1"
+        parts.append(f"translator = ctranslate2.Translator({str(folder)!r}, {threads})")
+        options = "beam_size=5, max_batch_size=32"
+        parts.append(f"found = translator.translate_batch(lines, {options})")
+        parts.append(f"print(*({join}(one.hypotheses[0]) for one in found), sep='\\n')")
+        return "; ".join(parts)
+
+
+def origin(checkpoint: TreeCheckpoint, leaf: int | str, **figures: Any) -> dict[str, Any]:
+    """What ``export.json`` says: of which file and leaf a model is, and what is known of it."""
+    return {
+        "leaf": leaf,
+        "tree": str(checkpoint.topology),
+        "source": os.path.basename(checkpoint.path),
+        "source_sha256": checksum(checkpoint.path, "CHECKPOINT"),
+        "updates": checkpoint.updates,
+        **figures,
+        "tsa_fairseq": __version__,
+    }

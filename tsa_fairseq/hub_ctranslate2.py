@@ -1,0 +1,112 @@
+"""A CTranslate2 model with the interface of fairseq's hub."""
+
+import importlib.util
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, overload
+
+import sentencepiece
+
+from tsa_fairseq.errors import UsageError
+
+# Sentences of a batch; CTranslate2 puts all into one if it is not told.
+BATCH = 32
+# fairseq's names of what CTranslate2 can do, and its own.
+_OPTIONS = {
+    "lenpen": "length_penalty",
+    "max_len_b": "max_decoding_length",
+    "min_len": "min_decoding_length",
+    "no_repeat_ngram_size": "no_repeat_ngram_size",
+}
+_DEFAULTS = {"max_decoding_length": 200}
+
+
+class CTranslate2Translator:
+    """A model that ``tsa-fairseq export --to ctranslate2`` made. Made by ``tsa_fairseq.load``.
+
+    Args:
+        folder: where it is.
+        subwords: a sentencepiece model; None for text in the words of the dictionary.
+
+    Attributes:
+        model: CTranslate2's own translator.
+
+    Raises:
+        UsageError: CTranslate2 is missing, or does not take the folder.
+    """
+
+    def __init__(self, folder: Path, subwords: str | None) -> None:
+        if importlib.util.find_spec("ctranslate2") is None:
+            raise UsageError(
+                f"path: '{folder}' takes CTranslate2, which is not installed: "
+                "pip install ctranslate2"
+            )
+        import ctranslate2
+
+        try:
+            # a thread a core, with a batch each: more to a batch slow small models down
+            self.model = ctranslate2.Translator(
+                str(folder), inter_threads=os.cpu_count() or 1, intra_threads=1
+            )
+        except (RuntimeError, ValueError) as error:
+            reason = str(error).splitlines()[0]
+            raise UsageError(f"path: CTranslate2 refuses '{folder}': {reason}") from None
+        self.pieces = (
+            None
+            if subwords is None
+            else sentencepiece.SentencePieceProcessor(model_file=str(subwords))
+        )
+
+    @overload
+    def translate(self, sentences: str, beam: int = ..., **options: Any) -> str: ...
+    @overload
+    def translate(self, sentences: Sequence[str], beam: int = ..., **options: Any) -> list[str]: ...
+
+    def translate(
+        self, sentences: str | Sequence[str], beam: int = 5, **options: Any
+    ) -> str | list[str]:
+        """The best hypothesis for every sentence.
+
+        Args:
+            sentences: one, or several in a list.
+            beam: hypotheses at a time.
+            options: by fairseq's names: ``lenpen``, ``max_len_b``, ``min_len`` and
+                ``no_repeat_ngram_size``.
+
+        Raises:
+            UsageError: another option.
+        """
+        if isinstance(sentences, str):
+            return self.translate([sentences], beam, **options)[0]
+        check_options(options, list(_OPTIONS))
+        if beam < 1:
+            raise UsageError(f"beam: got {beam}; expected 1 or more")
+        chosen = {**_DEFAULTS, **{_OPTIONS[name]: value for name, value in options.items()}}
+        found = self.model.translate_batch(
+            [self._encode(sentence) for sentence in sentences],
+            beam_size=beam,
+            max_batch_size=BATCH,
+            max_input_length=0,
+            **chosen,
+        )
+        return [self._decode(one.hypotheses[0]) for one in found]
+
+    def _encode(self, sentence: str) -> list[str]:
+        if self.pieces is None:
+            return sentence.split()
+        return self.pieces.encode(sentence, out_type=str)
+
+    def _decode(self, words: list[str]) -> str:
+        return " ".join(words) if self.pieces is None else self.pieces.decode(words)
+
+
+def check_options(given: dict[str, Any], known: Sequence[str]) -> None:
+    """Refuse a misspelt option, which fairseq would not notice.
+
+    Raises:
+        UsageError: one that is not known.
+    """
+    for name in given:
+        if name not in known:
+            raise UsageError(f"{name}: no such option; expected some of {', '.join(known)}")
