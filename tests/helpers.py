@@ -1,16 +1,27 @@
 """What several tests need, beside the fixtures."""
 
 import argparse
+import dataclasses
+import hashlib
 import re
 import weakref
 
 import torch
 from fairseq.data import Dictionary
+from fairseq.dataclass.configs import DatasetConfig, GenerationConfig
 from fairseq.models import ARCH_CONFIG_REGISTRY, ARCH_MODEL_REGISTRY
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from tsa_fairseq.cli import main
 from tsa_fairseq.objectives import KDSettings, Objective
 from tsa_fairseq.objectives.settings import Published
+
+
+def command_line(capsys, *argv):
+    """Run tsa-fairseq in this process: its status, what it printed, what it complained."""
+    status = main([str(word) for word in argv])
+    shown = capsys.readouterr()
+    return status, shown.out, shown.err
 
 
 def exactly(message):
@@ -99,9 +110,13 @@ def save_stock(path, task, arch="transformer", seed=1, **flags):
 TREE = "1[1[1,1],2]"
 
 
-def save_tree(path, task, data, dtype=torch.float32, **flags):
+def save_tree(path, task, data, dtype=torch.float32, objective=None, teacher=None, **flags):
     """As fairseq writes it; the model."""
     args = argparse.Namespace(**{**TINY, **flags}, tree=TREE, arch="tsa_transformer")
+    args.kd_objective, args.kd_bridge_layers, args.kd_bridge_init = objective, None, None
+    if teacher is not None:
+        args.kd_teacher = str(teacher)
+        args.kd_teacher_checksum = hashlib.sha256(teacher.read_bytes()).hexdigest()
     ARCH_CONFIG_REGISTRY["tsa_transformer"](args)
     torch.manual_seed(0)
     model = ARCH_MODEL_REGISTRY["tsa_transformer"].build_model(args, task)
@@ -119,6 +134,9 @@ def save_tree(path, task, data, dtype=torch.float32, **flags):
                      "target_lang": "en"},
             "criterion": criterion,
             "common": {"user_dir": "tsa_fairseq", "seed": 3},
+            "generation": dataclasses.asdict(GenerationConfig()),
+            "dataset": dataclasses.asdict(DatasetConfig(max_tokens=1000)),
+            "bpe": None, "tokenizer": None,
         },
         "model": model.state_dict(),
         "optimizer_history": [

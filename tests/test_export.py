@@ -1,19 +1,25 @@
 """A leaf as a plain checkpoint: the plain model's names, the leaf's predictions."""
 
+import contextlib
 import hashlib
 import json
+import re
+import resource
 import subprocess
 import sys
 
 import pytest
 import torch
+from fairseq.data import Dictionary
+from fairseq.data.data_utils import post_process
+from fairseq.data.indexed_dataset import make_builder
 from fairseq.models import ARCH_MODEL_REGISTRY
-from helpers import TREE, VARIANTS, save_stock, save_tree
+from helpers import TREE, VARIANTS, command_line, save_stock, save_tree
 
 from tsa_fairseq.checkpoint import model_arguments
-from tsa_fairseq.cli import main
 from tsa_fairseq.export import TreeCheckpoint
 from tsa_fairseq.teacher import Teacher
+from tsa_fairseq.validation import _subwords
 
 
 def stock_model(state, task):
@@ -63,16 +69,12 @@ def test_half_precision_becomes_float32(dtype, task, data, tmp_path):
     assert torch.equal(weight, model.decoder.layers[0].fc1.weight.float())
 
 
-def run(capsys, *argv):
-    status = main([str(word) for word in argv])
-    shown = capsys.readouterr()
-    return status, shown.out, shown.err
-
-
 def test_the_folder_is_ready_to_use(tree, data, task, tmp_path, capsys):
     out, subwords = tmp_path / "out", tmp_path / "spm.model"
     subwords.write_bytes(b"pieces")
-    status, shown, _ = run(capsys, "export", tree, out, "--leaf", "1", "--subwords", subwords)
+    status, shown, _ = command_line(
+        capsys, "export", tree, out, "--leaf", "1", "--subwords", subwords
+    )
     assert status == 0
     names = {"model.pt", "dict.de.txt", "dict.en.txt", "sentencepiece.bpe.model", "export.json"}
     assert {path.name for path in out.iterdir()} == names
@@ -97,7 +99,7 @@ def test_the_folder_is_ready_to_use(tree, data, task, tmp_path, capsys):
 
 
 def test_all_leaves(tree, tmp_path, capsys):
-    assert run(capsys, "export", tree, tmp_path / "out", "--leaf", "all")[0] == 0
+    assert command_line(capsys, "export", tree, tmp_path / "out", "--leaf", "all")[0] == 0
     said = [
         json.loads((tmp_path / "out" / f"leaf{k}" / "export.json").read_text()) for k in range(3)
     ]
@@ -105,7 +107,7 @@ def test_all_leaves(tree, tmp_path, capsys):
 
 
 def test_an_exported_leaf_can_be_a_teacher(tree, task, tmp_path, capsys):
-    run(capsys, "export", tree, tmp_path / "out")
+    command_line(capsys, "export", tree, tmp_path / "out")
     assert Teacher(str(tmp_path / "out" / "model.pt"), task).num_layers == 3
 
 
@@ -113,18 +115,18 @@ def test_nothing_is_overwritten(tree, tmp_path, capsys):
     out = tmp_path / "out"
     out.mkdir()
     (out / "mine.txt").write_text("mine")
-    status, _, err = run(capsys, "export", tree, out)
+    status, _, err = command_line(capsys, "export", tree, out)
     assert (status, err) == (
         1, f"tsa-fairseq: error: OUT: '{out}' exists; expected a new folder, or --force\n",
     )  # fmt: skip
-    status, _, err = run(capsys, "export", tree, out, "--force")
+    status, _, err = command_line(capsys, "export", tree, out, "--force")
     assert (status, err) == (
         1, f"tsa-fairseq: error: OUT: '{out}' holds 'mine.txt'; --force replaces exports alone\n",
     )  # fmt: skip
     assert [p.name for p in out.iterdir()] == ["mine.txt"]
     out = tmp_path / "export"
-    run(capsys, "export", tree, out, "--leaf", "1")
-    assert run(capsys, "export", tree, out, "--leaf", "2", "--force")[0] == 0
+    command_line(capsys, "export", tree, out, "--leaf", "1")
+    assert command_line(capsys, "export", tree, out, "--leaf", "2", "--force")[0] == 0
     assert json.loads((out / "export.json").read_text())["leaf"] == 2
 
 
@@ -142,7 +144,7 @@ def test_nothing_is_overwritten(tree, tmp_path, capsys):
     ],
 )
 def test_bad_input(argv, message, tree, tmp_path, capsys):
-    status, _, err = run(capsys, "export", tree, tmp_path / "out", *argv)
+    status, _, err = command_line(capsys, "export", tree, tmp_path / "out", *argv)
     assert (status, err) == (1, f"tsa-fairseq: error: {message}\n")
     assert not list(tmp_path.glob("out*"))
 
@@ -150,41 +152,50 @@ def test_bad_input(argv, message, tree, tmp_path, capsys):
 def test_what_an_export_is_made_of_is_not_replaced(tree, data, tmp_path, capsys):
     """Nor files beside an export, nor an export when the new one fails."""
     out = tmp_path / "out"
-    run(capsys, "export", tree, out)
+    command_line(capsys, "export", tree, out)
     before = {path.name: path.read_bytes() for path in out.iterdir()}
     for flag, value in (("--data", out), ("--subwords", out / "model.pt")):
-        err = run(capsys, "export", tree, out, "--force", flag, value)[2]
+        err = command_line(capsys, "export", tree, out, "--force", flag, value)[2]
         assert err == (
             f"tsa-fairseq: error: OUT: '{out}' holds '{value}', which the export is made of; "
             "expected another folder\n"
         )
-    err = run(capsys, "export", tree, tmp_path, "--leaf", "all", "--force")[2]
+    err = command_line(capsys, "export", tree, tmp_path, "--leaf", "all", "--force")[2]
     assert err.startswith(f"tsa-fairseq: error: OUT: '{tmp_path}' holds '{tree}', which")
     (out / "notes.txt").write_text("mine")
-    err = run(capsys, "export", tree, out, "--force")[2]
+    err = command_line(capsys, "export", tree, out, "--force")[2]
     assert "holds 'notes.txt'; --force replaces exports alone" in err
     (out / "notes.txt").unlink()
     assert {path.name: path.read_bytes() for path in out.iterdir()} == before
 
 
-def test_a_disk_that_is_full(tree, tmp_path, capsys, monkeypatch):
+@pytest.mark.parametrize("flags", [["--leaf", "2"], ["--leaf", "2", "--to", "ctranslate2"]])
+def test_a_disk_that_is_full(flags, tree, tmp_path, capsys):
     """The old export stays, and nothing half-written."""
     out = tmp_path / "out"
-    run(capsys, "export", tree, out, "--leaf", "1")
-
-    def full(*_):
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr("tsa_fairseq.deploy.shutil.copyfile", full)
-    err = run(capsys, "export", tree, out, "--leaf", "2", "--force")[2]
-    assert err == (f"tsa-fairseq: error: OUT: '{out}' cannot be written: No space left on device\n")
+    command_line(capsys, "export", tree, out, "--leaf", "1")
+    with files_no_larger_than(20_000):
+        err = command_line(capsys, "export", tree, out, "--force", *flags)[2]
+    reason = err.removeprefix(f"tsa-fairseq: error: OUT: '{out}' cannot be written: ")
+    assert reason != err and err.count("\n") == 1, err
     assert json.loads((out / "export.json").read_text())["leaf"] == 1
     assert {path.name for path in tmp_path.iterdir()} == {"out", "bin", "tree.pt"}
 
 
+@contextlib.contextmanager
+def files_no_larger_than(size):
+    """The system refuses to write more, as where a disk is full; Python ignores its signal."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
 def test_a_dictionary_of_another_size(tree, data, tmp_path, capsys):
     (data / "dict.en.txt").write_text("one 1\n")
-    err = run(capsys, "export", tree, tmp_path / "out")[2]
+    err = command_line(capsys, "export", tree, tmp_path / "out")[2]
     assert err == (
         f"tsa-fairseq: error: --data: '{data / 'dict.en.txt'}' has 5 words, the model 40; "
         "expected the dictionary that it was trained with\n"
@@ -210,7 +221,7 @@ def test_shared_embeddings_are_stored_once(dtype, flags, tied, task, data, tmp_p
 
 def test_data_that_is_gone(tree, data, tmp_path, capsys):
     (data / "dict.en.txt").unlink()
-    err = run(capsys, "export", tree, tmp_path / "out")[2]
+    err = command_line(capsys, "export", tree, tmp_path / "out")[2]
     assert err == (
         f"tsa-fairseq: error: --data: not given, and '{data}' has no dict.en.txt; "
         "expected what fairseq-preprocess made\n"
@@ -220,7 +231,7 @@ def test_data_that_is_gone(tree, data, tmp_path, capsys):
 def test_not_a_tree(task, tmp_path, capsys):
     path = tmp_path / "stock.pt"
     save_stock(path, task)
-    err = run(capsys, "export", path, tmp_path / "out")[2]
+    err = command_line(capsys, "export", path, tmp_path / "out")[2]
     assert err == (
         f"tsa-fairseq: error: CHECKPOINT: '{path}' is a model of --arch transformer; "
         "expected a tsa_transformer\n"
@@ -229,6 +240,143 @@ def test_not_a_tree(task, tmp_path, capsys):
 
 def test_a_truncated_file(tree, tmp_path, capsys):
     tree.write_bytes(tree.read_bytes()[:5000])
-    err = run(capsys, "export", tree, tmp_path / "out")[2]
+    err = command_line(capsys, "export", tree, tmp_path / "out")[2]
     assert err.startswith(f"tsa-fairseq: error: CHECKPOINT: '{tree}' cannot be loaded as a")
     assert err.count("\n") == 1 and not list(tmp_path.glob("out*"))
+
+
+@pytest.mark.parametrize("metric", [[], ["--metric", "nll"], ["--metric", "bleu"]])
+def test_the_best_leaf(metric, task, data, tmp_path, capsys):
+    """Of three leaves, the one that has seen the validation data for reference."""
+    path, out = tmp_path / "tree.pt", tmp_path / "out"
+    model = save_tree(path, task, data, share_decoder_input_output_embed=True)
+    write_valid(data, ["w1 w2 w3 w4 w5", "w1 w2 w1 w2 w3", "w3 w4 w3 w2 w1"])
+    train_leaf(model, 1, task, data, path)
+    status, said, err = command_line(capsys, "export", path, out, "--leaf", "best", *metric)
+    assert status == 0, err
+    assert json.loads((out / "export.json").read_text())["leaf"] == 1
+    figures = json.loads((out / "export.json").read_text())
+    line = said.splitlines()[1]
+    values = [float(x) for x in re.findall(r"leaf \d ([\d.]+)", line)]
+    if metric == ["--metric", "bleu"]:
+        signature = figures["signature"]
+        assert signature.startswith("nrefs:1|case:mixed|eff:no|tok:13a|smooth:exp|version:")
+        assert line == f"validation bleu, {signature}: " + shown(values, 2)
+        assert values[1] == pytest.approx(100.0) and max(values[0], values[2]) < 50
+        assert figures["valid_bleu"] == pytest.approx(100.0)
+        assert err.splitlines() == [f"translating 3 sentences with leaf {k}" for k in range(3)]
+    else:
+        assert line == "validation nll, bits a token: " + shown(values, 3)
+        assert figures["valid_nll"] == pytest.approx(min(values), abs=5e-4)
+        assert err.splitlines() == ["nll of 3 leaves, 1 batches"]
+
+
+def shown(values, digits):
+    return ", ".join(f"leaf {k} {value:.{digits}f}" for k, value in enumerate(values))
+
+
+def write_valid(data, lines):
+    """What fairseq-preprocess makes of sentences that are their own translation."""
+    dictionary = Dictionary.load(str(data / "dict.en.txt"))
+    for language in ("de", "en"):
+        path = data / f"valid.de-en.{language}"
+        builder = make_builder(f"{path}.bin", "mmap", len(dictionary))
+        for line in lines:
+            builder.add_item(dictionary.encode_line(line, add_if_not_exist=False))
+        builder.finalize(f"{path}.idx")
+
+
+def train_leaf(model, leaf, task, data, path):
+    """Until it knows the validation data by heart; into the checkpoint."""
+    state = torch.load(path, weights_only=True)
+    lines = [line.split() for line in ("w1 w2 w3 w4 w5", "w1 w2 w1 w2 w3", "w3 w4 w3 w2 w1")]
+    words = torch.tensor(
+        [[task.target_dictionary.index(word) for word in line] + [2] for line in lines]
+    )
+    net = {"src_tokens": words, "src_lengths": torch.full((3,), 6),
+           "prev_output_tokens": words.roll(1, dims=1)}  # fmt: skip
+    model.decoder.inference = leaf
+    optimizer = torch.optim.Adam(model.parameters(), lr=0.02)
+    for _ in range(200):
+        loss = torch.nn.functional.cross_entropy(model(**net)[0].flatten(0, 1), words.flatten())
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    assert loss < 0.05
+    torch.save({**state, "model": model.state_dict()}, path)
+
+
+@pytest.mark.parametrize("shared", [{}, dict(share_all_embeddings=True)])
+@pytest.mark.parametrize("norm", [False, True])
+def test_the_bridge(norm, shared, task, data, batch, tmp_path, capsys):
+    """What is exported predicts what the bridge predicts while it trains."""
+    teacher, path, out = tmp_path / "teacher.pt", tmp_path / "tree.pt", tmp_path / "out"
+    sizes = dict(decoder_layers=4, decoder_embed_dim=8, encoder_embed_dim=8)
+    save_stock(teacher, task, **sizes, decoder_normalize_before=norm, **shared)
+    model = save_tree(path, task, data, objective="sokd", teacher=teacher).eval()
+    taught = Teacher(str(teacher), task)(batch["net_input"], torch.zeros(1), 2)
+    prediction = model(**batch["net_input"], leaves="all", teacher=taught).others["bridge"]
+    status, said, err = command_line(capsys, "export", path, out, "--leaf", "bridge")
+    assert status == 0, err
+    state = torch.load(out / "model.pt", weights_only=True)
+    found = stock_model(state, task)(**batch["net_input"])[0]
+    torch.testing.assert_close(found, prediction.features @ prediction.matrix.t())
+    figures = json.loads((out / "export.json").read_text())
+    assert (figures["leaf"], figures["teacher"]) == ("bridge", "teacher.pt")
+    parameters = sum(p.numel() for p in stock_model(state, task).parameters())
+    assert said.startswith(f"bridge -> {out}: {parameters:,} parameters")
+    assert Teacher(str(out / "model.pt"), task).num_layers == 4, "a better teacher"
+
+
+def test_the_bridges_teacher_elsewhere(task, data, tmp_path, capsys):
+    teacher, moved = tmp_path / "teacher.pt", tmp_path / "moved.pt"
+    path, out = tmp_path / "tree.pt", tmp_path / "out"
+    save_stock(teacher, task)
+    save_tree(path, task, data, objective="sokd", teacher=teacher)
+    teacher.rename(moved)
+    err = command_line(capsys, "export", path, out, "--leaf", "bridge")[2]
+    assert err == (
+        f"tsa-fairseq: error: --teacher: not given, and '{teacher}', which the checkpoint names, "
+        "is not there; expected the bridge's teacher\n"
+    )
+    save_stock(teacher, task, seed=2)
+    err = command_line(capsys, "export", path, out, "--leaf", "bridge")[2]
+    assert err == (
+        f"tsa-fairseq: error: --teacher: '{teacher}' is not the file that the bridge was trained "
+        "on: its SHA-256 differs; expected that file\n"
+    )
+    flags = ["--leaf", "bridge", "--teacher", moved]
+    assert command_line(capsys, "export", path, out, *flags)[0] == 0
+    err = command_line(capsys, "export", path, out, "--leaf", "bridge", "--teacher", "no.pt")[2]
+    assert err == (
+        "tsa-fairseq: error: --teacher: 'no.pt' does not exist; expected the bridge's teacher\n"
+    )
+
+
+def test_a_tree_without_a_bridge(tree, tmp_path, capsys):
+    err = command_line(capsys, "export", tree, tmp_path / "out", "--leaf", "bridge")[2]
+    assert err == (
+        f"tsa-fairseq: error: --leaf: got 'bridge'; '{tree}' has none, which --kd-objective sokd "
+        "trains\n"
+    )
+
+
+def test_no_validation_data(tree, data, tmp_path, capsys):
+    err = command_line(capsys, "export", tree, tmp_path / "out", "--leaf", "best")[2]
+    assert err == (
+        f"tsa-fairseq: error: --data: '{data}' has no valid data; expected what "
+        "fairseq-preprocess made\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("symbols", "text"),
+    [
+        (["▁ein", "▁hau", "s"], "ein haus"),
+        (["ein", "hau@@", "s"], "ein haus"),
+        (["ein", "hau", "s"], "ein hau s"),
+    ],
+)
+def test_subwords_are_joined(symbols, text):
+    """As fairseq's --remove-bpe does, told by the dictionary."""
+    assert post_process(" ".join(symbols), _subwords(symbols)) == text

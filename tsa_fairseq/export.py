@@ -94,8 +94,10 @@ class TreeCheckpoint:
             )
         path = teacher or self.arguments.kd_teacher
         if not os.path.isfile(path):
-            given = "does not exist" if teacher else "which the checkpoint names, is not there"
-            raise UsageError(f"{TEACHER_FLAG}: '{path}' {given}; expected the bridge's teacher")
+            given = f"'{path}' does not exist"
+            if teacher is None:
+                given = f"not given, and '{path}', which the checkpoint names, is not there"
+            raise UsageError(f"{TEACHER_FLAG}: {given}; expected the bridge's teacher")
         if checksum(path, TEACHER_FLAG) != self.arguments.kd_teacher_checksum:
             raise UsageError(
                 f"{TEACHER_FLAG}: '{path}' is not the file that the bridge was trained on: its "
@@ -113,9 +115,11 @@ class TreeCheckpoint:
         task = dictionaries.task()
         improved = Teacher(teacher, task)
         stored_bridge(self.arguments, self.state["model"], task).improve(improved)
-        # the output matrix is the bridge's, the embeddings are the teacher's
+        # The output matrix is the bridge's, the embeddings are the teacher's; that the encoder's and
+        # the decoder's are the same has no flag of its own, so each has them.
         arguments = {**vars(improved.arguments), **dict.fromkeys(_SHARED, False)}
-        return self._stock(dict(improved.model.state_dict()), Namespace(**arguments))
+        parameters = {n: tensor.clone() for n, tensor in improved.model.state_dict().items()}
+        return self._stock(parameters, Namespace(**arguments))
 
     def _stock(self, parameters: dict[str, Tensor], arguments: Namespace) -> dict[str, Any]:
         return {

@@ -1,0 +1,75 @@
+"""Checkpoints of released versions: they load, translate as they did, and can be exported.
+
+Those of a release that is out are never made anew: ``tests/stored/make.py``.
+"""
+
+import json
+from pathlib import Path
+
+import pytest
+
+import tsa_fairseq
+from tsa_fairseq.cli import main
+
+RELEASES = sorted(path.parent for path in Path(__file__).parent.glob("stored/*/tree.pt"))
+
+
+@pytest.fixture(params=RELEASES, ids=lambda folder: folder.name)
+def release(request):
+    return request.param
+
+
+def expected(release):
+    return json.loads((release / "expected.json").read_text(encoding="utf-8"))
+
+
+def check(translator, sentences, hypotheses):
+    """Words and scores, of every sentence alone and of all together."""
+    for sentence, (words, score) in zip(sentences, hypotheses, strict=True):
+        assert translator.translate(sentence) == words
+        (found, *_) = translator.generate(translator.encode(sentence))
+        assert found["score"].item() == pytest.approx(score, abs=1e-5)
+    assert translator.translate(sentences) == [words for words, _ in hypotheses]
+
+
+def test_this_release_is_among_them():
+    assert tsa_fairseq.__version__ in [folder.name for folder in RELEASES]
+
+
+@pytest.mark.parametrize("inference", ["leaf:0", "leaf:1", "leaf:2", "ensemble", "gate"])
+def test_it_translates_as_it_did(inference, release):
+    made = expected(release)
+    translator = tsa_fairseq.load(release / "tree.pt", inference=inference)
+    check(translator, made["sentences"], made["hypotheses"][inference])
+
+
+def test_its_leaves_differ(release):
+    """Or else the test above could not tell one from another."""
+    scores = [[score for _, score in of] for of in expected(release)["hypotheses"].values()]
+    for one in range(len(scores)):
+        for other in scores[:one]:
+            assert max(abs(a - b) for a, b in zip(scores[one], other, strict=True)) > 1e-4
+
+
+@pytest.mark.parametrize("leaf", [0, 1, 2])
+def test_its_leaves_can_be_exported(leaf, release, tmp_path):
+    made, out = expected(release), tmp_path / "out"
+    flags = ["--leaf", str(leaf), "--data", str(release)]
+    assert main(["export", str(release / "tree.pt"), str(out), *flags]) == 0
+    check(tsa_fairseq.load(out), made["sentences"], made["hypotheses"][f"leaf:{leaf}"])
+
+
+def test_it_can_be_exported_to_ctranslate2(release, tmp_path):
+    made, out = expected(release), tmp_path / "out"
+    flags = ["--leaf", "2", "--data", str(release), "--to", "ctranslate2"]
+    assert main(["export", str(release / "tree.pt"), str(out), *flags]) == 0
+    words = [words for words, _ in made["hypotheses"]["leaf:2"]]
+    assert tsa_fairseq.load(out).translate(made["sentences"]) == words
+
+
+def test_the_best_leaf_goes_on_being_found(release, tmp_path, capsys):
+    """Averaging, too: the mean of one checkpoint is that checkpoint."""
+    made, mean = expected(release), tmp_path / "mean.pt"
+    assert main(["average", str(mean), str(release / "tree.pt")]) == 0
+    translator = tsa_fairseq.load(mean, data=str(release))
+    check(translator, made["sentences"], made["hypotheses"]["leaf:0"])
