@@ -17,7 +17,8 @@ def version() -> str:
     return found.group(1)
 
 
-DEMO = ["Babel", "num2words"]
+CTRANSLATE2 = ["ctranslate2>=4.6"]
+DEMO = ["Babel", "num2words", *CTRANSLATE2]
 MULTI30K = ["subword-nmt"]
 BENCHMARK = ["matplotlib"]
 
@@ -37,6 +38,7 @@ setup(
         # An extra, not a requirement: fairseq 0.12.2 and a fairseq from source have the same
         # module name, and pip would put this one's files over theirs.
         "fairseq": ["fairseq-fixed==0.12.3.1"],
+        "ctranslate2": CTRANSLATE2,
         "demo": DEMO,
         "multi30k": MULTI30K,
         "benchmark": BENCHMARK,

@@ -56,7 +56,7 @@ def run_step(args: argparse.Namespace, folder: Path) -> list[report.Row]:
 
 
 def run_decode(args: argparse.Namespace, folder: Path) -> list[report.Row]:
-    """A plain model and leaf 0."""
+    """A plain model, leaf 0 in several forms, and two ensembles in a table of their own."""
     if args.checkpoint:
         data, checkpoint = Path(args.data), args.checkpoint
         setting = "beam 5, a trained model"
@@ -73,7 +73,13 @@ def run_decode(args: argparse.Namespace, folder: Path) -> list[report.Row]:
     cases = decode.cases(data, checkpoint, folder, args.device, args.fp16, trained)
     measured = measure(cases, args.rounds, say)
     decode.check_same(cases)
-    return report.rows("decode", setting, measured, args.device, args.fp16, "sentences/s")
+    ensembles = [one for one in measured if one.case.name in decode.ENSEMBLES]
+    alone = [one for one in measured if one not in ensembles]
+    return [
+        row
+        for name, group in (("decode", alone), ("decode, all leaves", ensembles))
+        for row in report.rows(name, setting, group, args.device, args.fp16, "sentences/s")
+    ]
 
 
 def run_objectives(args: argparse.Namespace, folder: Path) -> list[report.Row]:
@@ -169,6 +175,10 @@ def check(args: argparse.Namespace) -> None:
         raise UsageError("--fp16: takes --device cuda")
     if bool(args.data) != bool(args.checkpoint):
         raise UsageError("--data and --checkpoint: expected both or neither")
+    if args.suite in ("decode", "all") and importlib.util.find_spec("ctranslate2") is None:
+        raise UsageError(
+            "SUITE: decode takes CTranslate2, which is not installed: pip install ctranslate2"
+        )
     if args.out and not args.force:
         for name in RESULTS:
             if (Path(args.out) / name).exists():

@@ -16,6 +16,7 @@ from bench.measure import Case, Measured, Work, WorkerError, measure
 
 import tsa_fairseq.dense
 import tsa_fairseq.fused
+from tsa_fairseq.errors import UsageError
 
 SCRIPT = Path(__file__).parent.parent / "scripts" / "benchmark.py"
 SMALL = ["--rounds", "2", "--vocabulary", "64", "--leaves", "2", "--tokens", "16", "--width", "8"]
@@ -154,12 +155,29 @@ def test_time_of_a_translation():
     assert decode.TRANSLATED.search(line).groups() == ("1,000", "81.23")
 
 
+def test_models_that_translate_differently_are_not_compared(tmp_path):
+    def case(name, text):
+        path = tmp_path / name
+        path.write_text(text)
+        return Case(name, None, decode.Generation((), str(path)))
+
+    together = [case(name, "same") for name in decode.ENSEMBLES]
+    alike = [case(name, "x") for name in (decode.PLAIN, decode.LEAF, decode.EXPORTED)]
+    decode.check_same([*alike, *together])
+    with pytest.raises(UsageError) as error:
+        decode.check_same([*alike[:2], case(decode.EXPORTED, "y"), *together])
+    assert str(error.value) == (
+        "plain transformer, leaf 0 of the tree, leaf 0, exported: they translate differently; "
+        "their times say nothing"
+    )
+
+
 @pytest.mark.slow
 def test_step_and_decode_suites(tmp_path):
     flags = ["--rounds", "1", "--vocabulary", "64"]
     for suite, first, last in [
         ("step", "stock fairseq", "stock fairseq, R-Drop"),
-        ("decode", "plain transformer", "leaf 0 of the tree"),
+        ("decode", "plain transformer", "the tree's ensemble"),
     ]:
         done = benchmark(suite, *flags, "--out", tmp_path / suite)
         assert done.returncode == 0, done.stderr

@@ -137,8 +137,9 @@ class TreeDecoder(TransformerDecoderBase):
         if self.inference == "gate":
             assert self.gate is not None
             scores = self.gate(run.shared)
-        logits = (self.output_layer(features) for features in run.features)
-        return mix(self.inference, logits, scores), run.extra
+        words = self.output_projection.weight.size(0)
+        mixed = mix(self.inference, run.features, self.output_layer, words, scores)
+        return mixed, run.extra
 
     def mix_by(self, gate: nn.Module | None) -> None:
         """Note the gate, which belongs to the model: here it is no parameter of the decoder's."""

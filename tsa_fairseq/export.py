@@ -115,8 +115,8 @@ class TreeCheckpoint:
         task = dictionaries.task()
         improved = Teacher(teacher, task)
         stored_bridge(self.arguments, self.state["model"], task).improve(improved)
-        # The output matrix is the bridge's, the embeddings are the teacher's; that the encoder's and
-        # the decoder's are the same has no flag of its own, so each has them.
+        # The output matrix is the bridge's now. Encoder and decoder cannot share embeddings without
+        # sharing it, too: each has its own.
         arguments = {**vars(improved.arguments), **dict.fromkeys(_SHARED, False)}
         parameters = {n: tensor.clone() for n, tensor in improved.model.state_dict().items()}
         return self._stock(parameters, Namespace(**arguments))

@@ -1,5 +1,6 @@
-"""Translation by fairseq-generate: leaf 0 of a tree against a stock model that has its weights."""
+"""Translation: a plain model, leaf 0 in the tree and exported, CTranslate2, and ensembles."""
 
+import argparse
 import re
 import subprocess
 import sys
@@ -9,8 +10,10 @@ from pathlib import Path
 
 import torch
 
+from bench import ctranslate
 from bench.measure import Case, Work, WorkerError
 from bench.step import PLUGIN
+from tsa_fairseq.dictionaries import Dictionaries
 from tsa_fairseq.errors import UsageError
 from tsa_fairseq.export import TreeCheckpoint
 
@@ -18,7 +21,13 @@ GENERATE = "import sys; from fairseq_cli.generate import cli_main; sys.exit(cli_
 TRAIN = "import sys; from fairseq_cli.train import cli_main; sys.exit(cli_main())"
 # the speed has two decimals where the time has one
 TRANSLATED = re.compile(r"Translated ([\d,]+) sentences .* \(([\d.]+) sentences/s")
-PLAIN, LEAF = "plain transformer", "leaf 0 of the tree"
+PLAIN, LEAF, EXPORTED = "plain transformer", "leaf 0 of the tree", "leaf 0, exported"
+ENSEMBLES = ENSEMBLE, TREE_ENSEMBLE = "exported leaves, fairseq's ensemble", "the tree's ensemble"
+CTRANSLATE2 = "leaf 0, CTranslate2"
+SAME = ((PLAIN, LEAF, EXPORTED), ENSEMBLES)
+BEAM = 5
+# Of a model that is not trained, so that every sentence runs to its limit.
+MAX_LEN_A, MAX_LEN_B = 1, 3
 
 
 @dataclass(frozen=True)
@@ -32,33 +41,71 @@ class Generation:
 def cases(
     data: Path, checkpoint: str, folder: Path, device: str, fp16: bool, trained: bool
 ) -> list[Case]:
-    """The stock model of leaf 0's weights, which is written to ``folder``, and the tree.
+    """Plain model, leaf 0, leaf 0 exported; on a CPU in CTranslate2, too; and all leaves together.
 
     Args:
         data: a directory for fairseq-generate.
         checkpoint: a tree's.
-        folder: for the plain model and the hypotheses.
+        folder: for the models that are made of it, and the hypotheses.
         device: ``cpu`` or ``cuda``.
         fp16: in half precision.
         trained: otherwise sentences do not end, and are cut off a little behind their source's end.
     """
-    plain = folder / "plain.pt"
-    torch.save(TreeCheckpoint.read(checkpoint, "--checkpoint").leaf(0), plain)
-    flags = ["--user-dir", PLUGIN, "--beam", "5", "--max-tokens", "4096"]
+    tree = TreeCheckpoint.read(checkpoint, "--checkpoint")
+    leaves = _export(tree, data, folder / "leaves", "--leaf", "all")
+    flags = ["--beam", str(BEAM), "--max-tokens", "4096", "--required-batch-size-multiple", "1"]
     flags += ["--cpu"] if device == "cpu" else []
     flags += ["--fp16"] if fp16 else []
-    flags += [] if trained else ["--max-len-a", "1", "--max-len-b", "3"]
-    return [
+    flags += [] if trained else ["--max-len-a", str(MAX_LEN_A), "--max-len-b", str(MAX_LEN_B)]
+    plugin, together = (
+        ["--user-dir", PLUGIN],
+        ["--model-overrides", "{'tree_inference': 'ensemble'}"],
+    )
+    commands = {
+        PLAIN: [str(_as_trained(tree, folder)), *plugin],
+        LEAF: [checkpoint, *plugin],
+        EXPORTED: [f"{leaves}/leaf0/model.pt"],
+        ENSEMBLE: [":".join(f"{leaves}/leaf{n}/model.pt" for n in range(tree.topology.num_leaves))],
+        TREE_ENSEMBLE: [checkpoint, *plugin, *together],
+    }
+    found = [
         Case(
             name,
             prepare,
             Generation(
-                (str(data), "--path", str(path), *flags),
-                str(folder / f"hypotheses.{Path(path).name}"),
+                (str(data), "--path", *command, *flags), str(folder / f"hypotheses.{number}")
             ),
         )
-        for name, path in {PLAIN: plain, LEAF: checkpoint}.items()
+        for number, (name, command) in enumerate(commands.items())
     ]
+    if device == "cpu":
+        models = {
+            f"{CTRANSLATE2} {weights}": _export(
+                tree, data, folder / weights, "--to", "ctranslate2", "--quantization", weights
+            )
+            for weights in ("float32", "int8")
+        }
+        limit = None if trained else (MAX_LEN_A, MAX_LEN_B)
+        dictionaries = Dictionaries.find(tree.state, str(data), "--data")
+        found += ctranslate.cases(models, dictionaries, BEAM, limit, torch.get_num_threads())
+    return found
+
+
+def _as_trained(tree: TreeCheckpoint, folder: Path) -> Path:
+    """Leaf 0 as ``fairseq-train --arch transformer`` would have written it."""
+    state, path = tree.leaf(0), folder / "plain.pt"
+    state["cfg"]["model"] = argparse.Namespace(**state["cfg"]["model"])
+    torch.save(state, path)
+    return path
+
+
+def _export(tree: TreeCheckpoint, data: Path, out: Path, *flags: str) -> str:
+    """The folder that ``tsa-fairseq export`` made."""
+    argv = [sys.executable, "-m", "tsa_fairseq.cli", "export", tree.path, str(out)]
+    done = subprocess.run([*argv, "--data", str(data), *flags], capture_output=True, text=True)
+    if done.returncode:
+        raise WorkerError(f"tsa-fairseq export: {_last_line(done)}")
+    return str(out)
 
 
 def prepare(generation: Generation) -> Callable[[], Work]:
@@ -73,8 +120,9 @@ def prepare(generation: Generation) -> Callable[[], Work]:
         found = TRANSLATED.search(done.stdout + done.stderr)
         if done.returncode or not found:
             raise WorkerError(f"fairseq-generate: {_last_line(done)}")
-        lines = [line for line in done.stdout.splitlines() if line.startswith("H-")]
-        Path(generation.hypotheses).write_text("\n".join(lines), encoding="utf-8")
+        lines = [line.split("\t") for line in done.stdout.splitlines() if line.startswith("H-")]
+        texts = sorted(f"{number} {words}" for number, _, words in lines)
+        Path(generation.hypotheses).write_text("\n".join(texts), encoding="utf-8")
         sentences = int(found.group(1).replace(",", ""))
         return Work(sentences, sentences / float(found.group(2)))
 
@@ -87,9 +135,13 @@ def check_same(cases: list[Case]) -> None:
     Raises:
         UsageError: they do.
     """
-    texts = {Path(case.argument.hypotheses).read_text(encoding="utf-8") for case in cases}
-    if len(texts) > 1:
-        raise UsageError("the two models translate differently; their times say nothing")
+    for names in SAME:
+        chosen = [case for case in cases if case.name in names]
+        texts = {Path(case.argument.hypotheses).read_text(encoding="utf-8") for case in chosen}
+        if len(texts) > 1:
+            raise UsageError(
+                f"{', '.join(names)}: they translate differently; their times say nothing"
+            )
 
 
 def train_briefly(argv: list[str], folder: Path) -> str:
