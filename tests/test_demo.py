@@ -1,5 +1,6 @@
 """examples/demo: the phrases, the corpus, the report, every message, and (slow) the quick run."""
 
+import dataclasses
 import datetime
 import os
 import random
@@ -8,6 +9,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -20,7 +22,9 @@ import compare  # noqa: E402
 import make_data  # noqa: E402
 import phrases  # noqa: E402
 import report  # noqa: E402
+import results as demo_results  # noqa: E402
 import sentences  # noqa: E402
+import translate_ct2  # noqa: E402
 import words  # noqa: E402
 from words import Pair  # noqa: E402
 
@@ -269,12 +273,13 @@ def test_make_data_leaves_foreign_files_alone(tmp_path, capsys):
 
 
 def result(name, bleu, translations, **values):
-    defaults = dict(exact=0.5, parameters=2000, inference_parameters=1000, seconds=83.4)
+    defaults = dict(exact=0.5, parameters=2000, inference_parameters=1000, seconds=83.4, speed=77.7)
+    defaults["weights"] = "float32"
     return report.Result(
         name=name,
         bleu=bleu,
         signature="nrefs:1",
-        checkpoint=Path(name) / "checkpoint_best.pt",
+        file=Path(name) / "checkpoint_best.pt",
         translations=translations,
         **{**defaults, **values},
     )
@@ -286,7 +291,7 @@ def test_translations_are_put_in_the_order_of_the_test_set(tmp_path):
         "S-1\t▁b\nH-1\t-0.1\t▁B\nD-1\t-0.1\tB\t2\nS-0\t▁a\nD-0\t-0.2\tA\u2028\nD-2\t0\t\n"
     )
 
-    assert report.read_translations(path, 3) == ["A\u2028", "B\t2", ""]
+    assert demo_results.read_translations(path, 3) == ["A\u2028", "B\t2", ""]
 
 
 def test_missing_translations_are_reported(tmp_path):
@@ -294,7 +299,7 @@ def test_missing_translations_are_reported(tmp_path):
     path.write_text("D-1\t-0.1\tB\n")
 
     with pytest.raises(report.DemoError) as caught:
-        report.read_translations(path, 2)
+        demo_results.read_translations(path, 2)
 
     assert str(caught.value) == f"{path}: has translations of 1 sentences; expected 2"
 
@@ -328,22 +333,101 @@ def test_duration(seconds, text):
     assert report.duration(seconds) == text
 
 
-def test_table_shows_the_models_side_by_side():
+def test_table_shows_the_models_side_by_side(tmp_path):
+    files = [tmp_path / name for name in ("plain.pt", "tree.pt", "model.pt", "model.bin")]
+    for file, size in zip(files, (3_000_000, 5_000_000, 1_000_000, 249_000), strict=True):
+        file.write_bytes(bytes(size))
+    exported = dict(parameters=None, seconds=None)
     lines = report.table(
         [
-            result("plain", 71.26, [], parameters=1000),
-            result("tree", 8.0, [], exact=0.123, seconds=200),
+            dataclasses.replace(one, file=file)
+            for one, file in zip(
+                [
+                    result("plain", 71.26, [], parameters=1000),
+                    result("tree", 8.0, [], exact=0.123, seconds=200),
+                    result("leaf 2, exported", 8.5, [], **exported, speed=80.1),
+                    result("CTranslate2", 8.4, [], **exported, speed=1234.5, weights="int8"),
+                ],
+                files,
+                strict=True,
+            )
         ]
     )
 
     assert lines == [
-        "                                 plain    tree, leaf 0",
-        "BLEU                              71.3             8.0",
-        "translated exactly               50.0%           12.3%",
-        "parameters, training             1,000           2,000",
-        "parameters, inference            1,000           1,000",
-        "training time               1 min 23 s      3 min 20 s",
+        "                             plain  tree, leaf 0  leaf 2, exported  CTranslate2",
+        "BLEU                          71.3           8.0               8.5          8.4",
+        "translated exactly           50.0%         12.3%             50.0%        50.0%",
+        "sentences a second              78            78                80         1234",
+        "parameters, inference        1,000         1,000             1,000        1,000",
+        "parameters, training         1,000         2,000",
+        "training time           1 min 23 s    3 min 20 s",
+        "weights                    float32       float32           float32         int8",
+        "file                        3.0 MB        5.0 MB            1.0 MB       0.2 MB",
     ]
+
+
+def test_what_was_exported_is_read(tmp_path):
+    """BLEU, speed and files, of the leaf that the export tells."""
+    folder = tmp_path / "deployed-dml"
+    for name in ("data", "deployed-dml/fairseq", "deployed-dml/ctranslate2"):
+        (tmp_path / name).mkdir(parents=True)
+    (tmp_path / "data" / "test.de").write_text("am Montag um halb vier\neins\n")
+    (folder / "fairseq" / "export.json").write_text('{"leaf": 3}')
+    (folder / "fairseq.txt").write_text("D-1\t-0.1\teins\nD-0\t-0.1\tam Montag um halb vier\n")
+    (folder / "ctranslate2.txt").write_text("am Montag um halb vier\nzwei\n")
+    (folder / "fairseq.log").write_text(
+        "| Translated 2 sentences (9 tokens) in 0.1s (20.50 sentences/s, 90 tokens/s)\n"
+    )
+    (folder / "ctranslate2.log").write_text("Translated 2 sentences (1000.25 sentences/s)\n")
+    tree = result("dml", 1.0, [])
+
+    one, other = demo_results.read_deployed(tmp_path, tree, "dml")
+
+    assert (one.name, one.speed, one.exact) == ("leaf 3, exported", 20.5, 1.0)
+    assert (other.name, other.speed, other.exact) == ("CTranslate2", 1000.25, 0.5)
+    assert one.bleu == pytest.approx(100) and 50 < other.bleu < 100
+    assert one.file == folder / "fairseq" / "model.pt" and one.seconds is one.parameters is None
+    assert other.file == folder / "ctranslate2" / "model.bin"
+
+    (folder / "ctranslate2.txt").write_text("am Montag um halb vier\n")
+    with pytest.raises(report.DemoError) as caught:
+        demo_results.read_deployed(tmp_path, tree, "dml")
+    assert str(caught.value) == (
+        f"{folder / 'ctranslate2.txt'}: has translations of 1 sentences; expected 2"
+    )
+    (folder / "fairseq.log").write_text("")
+    (folder / "ctranslate2.txt").write_text("a\nb\n")
+    with pytest.raises(report.DemoError) as caught:
+        demo_results.read_deployed(tmp_path, tree, "dml")
+    assert str(caught.value) == (
+        f"{folder / 'fairseq.log'}: does not tell how fast the translation was"
+    )
+
+
+class Reversing:
+    """A model for translate_ct2 that says its sentence backwards, and notes what it was asked."""
+
+    def __init__(self):
+        self.limits = []
+
+    def translate_batch(self, batch, beam_size, max_decoding_length, asynchronous):
+        assert beam_size == 5 and asynchronous
+        self.limits.append((max(map(len, batch)), max_decoding_length))
+        return [
+            SimpleNamespace(result=lambda s=s: SimpleNamespace(hypotheses=[s[::-1]])) for s in batch
+        ]
+
+
+def test_ctranslate2_gets_sentences_of_one_length_and_the_limit_of_fairseq():
+    lines = [[str(number)] * (number % 7) for number in range(70)]
+    model = Reversing()
+
+    found, seconds = translate_ct2.translate(model, lines)
+
+    assert found == [line[::-1] for line in lines] and seconds > 0
+    assert len(model.limits) == 3 and model.limits == sorted(model.limits)
+    assert all(limit == int(1.5 * (length + 1)) + 10 for length, limit in model.limits)
 
 
 def test_examples_are_the_first_sentences_and_then_those_that_differ():
@@ -366,7 +450,7 @@ def test_bleu_of_a_perfect_translation_and_its_signature():
 
     assert score == pytest.approx(100)
     assert signature.startswith("nrefs:1|case:mixed|eff:no|tok:13a|smooth:exp|version:")
-    assert report.exact_share(["a", "b"], ["a", "c"]) == 0.5
+    assert demo_results.exact_share(["a", "b"], ["a", "c"]) == 0.5
 
 
 def test_translations_of_the_wrong_sentences_score_less():
@@ -391,7 +475,11 @@ def test_a_leaf_that_learned_too_little_ends_in_an_error(
         (tmp_path / "data" / f"test.{side}").write_text("x\n" * 3)
     (tmp_path / "run.txt").write_text(f"quick={quick}\nseed=1\n")
     models = [result("plain", 90.0, ["a", "b", "c"]), result("tree", bleu, ["a", "b", "d"])]
+    model = tmp_path / "model"
+    model.write_bytes(b"x")
+    models = [dataclasses.replace(one, file=model) for one in models]
     monkeypatch.setattr(report, "read_results", lambda run, objectives: models)
+    monkeypatch.setattr(report, "read_deployed", lambda run, tree, objective: models[1:])
     monkeypatch.setattr(report, "corpus_bleu", lambda *_: (3.0, ""))
 
     assert report.main(["table", "--run", str(tmp_path)]) == 1
@@ -407,7 +495,7 @@ def test_a_leaf_that_learned_too_little_ends_in_an_error(
 def compared(folder, seed, *objectives, updates=300):
     """A run of the demo's, as far as its folder tells."""
     run = folder / f"seed{seed}"
-    for name in ("plain", *(f"tree{report.suffix(objective)}" for objective in objectives)):
+    for name in ("plain", *(f"tree{demo_results.suffix(objective)}" for objective in objectives)):
         (run / name).mkdir(parents=True)
         (run / name / "trained").touch()
     (run / "run.txt").write_text(f"quick=no\nseed={seed}\nupdates={updates}\n")
@@ -426,7 +514,7 @@ def test_comparison_of_all_trees_of_several_runs(tmp_path, monkeypatch, capsys):
             result("one", 30.0 + more, ["a"], exact=0.0, seconds=210),
         ]
 
-    monkeypatch.setattr(report, "read_results", read)
+    monkeypatch.setattr(demo_results, "read_results", read)
     assert compare.main(["--run", *map(str, runs)]) == 0
     assert capsys.readouterr().out.splitlines() == [
         "| method | BLEU (seed 1, seed 2) | mean | exact | training time |",
@@ -560,10 +648,11 @@ def test_quick_run_is_interrupted_goes_on_and_learns(tmp_path):
     assert "update   50 of 250" not in done.stdout.split("training the tree")[0]
     shown = (out / "report.txt").read_text()
     assert done.stdout.endswith(shown)
-    bleu = re.search(r"^BLEU +([\d.]+) +([\d.]+)$", shown, re.MULTILINE)
+    bleu = re.search(r"^BLEU" + 4 * r" +([\d.]+)" + "$", shown, re.MULTILINE)
     assert min(map(float, bleu.groups())) > 6
-    sizes = re.search(r"^parameters, inference +([\d,]+) +([\d,]+)$", shown, re.MULTILINE)
-    assert sizes[1] == sizes[2], "a leaf has the plain model's size"
+    assert float(bleu[4]) == pytest.approx(float(bleu[3]), abs=1.5), "int8, of so young a model"
+    sizes = re.search(r"^parameters, inference" + 4 * r" +([\d,]+)" + "$", shown, re.MULTILINE)
+    assert len(set(sizes.groups())) == 1, "a leaf has the plain model's size"
 
     done = run_demo("--quick", "--out", out, "--objective", "kd")
     assert done.returncode == 0, done.stderr

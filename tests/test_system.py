@@ -268,6 +268,29 @@ def test_an_exported_leaf_needs_no_plugin(data, trained, tmp_path):
     assert found == pytest.approx(float(nll[leaf]), abs=2e-3)
 
 
+def test_the_ensemble_is_fairseqs_of_the_exported_leaves(data, trained, tmp_path):
+    """Through the command line: the same hypotheses, and scores that agree."""
+    root, _ = trained
+    path, out = root / "save" / "checkpoint_best.pt", tmp_path / "out"
+    subprocess.run(
+        [sys.executable, "-m", "tsa_fairseq.cli", "export", path, out, "--leaf", "all"],
+        capture_output=True, check=True,
+    )  # fmt: skip
+    leaves = ":".join(str(out / f"leaf{leaf}" / "model.pt") for leaf in range(3))
+
+    def scored(path, *flags):
+        output = succeeded(command("generate", data, "--path", path, "--cpu", *flags))
+        lines = [line.split("\t") for line in output.splitlines() if line.startswith("H-")]
+        return {number: (words, float(score)) for number, score, words in lines}
+
+    together = ["--user-dir", PLUGIN, "--model-overrides", "{'tree_inference': 'ensemble'}"]
+    found, expected = scored(path, *together), scored(leaves)
+    assert len(found) >= 96 and found.keys() == expected.keys()
+    for number, (words, score) in found.items():
+        assert words == expected[number][0]
+        assert score == pytest.approx(expected[number][1], abs=1e-5)
+
+
 def test_validate_gives_what_training_logged(data, trained):
     root, output = trained
     path = root / "save" / "checkpoint_last.pt"

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import report
+import results as demo
 
 from tsa_fairseq.objectives import OBJECTIVES
 
@@ -25,18 +26,18 @@ def comparison(runs: Sequence[Path]) -> list[str]:
     for run, other in zip(runs, settings, strict=True):
         different = {n for n, v in other.items() if v != settings[0].get(n)} - {"seed"}
         if different:
-            raise report.DemoError(
+            raise demo.DemoError(
                 f"--run: '{run}' differs from the first in {', '.join(sorted(different))}"
             )
     trained = [
-        [name for name in OBJECTIVES if (run / f"tree{report.suffix(name)}" / "trained").exists()]
+        [name for name in OBJECTIVES if (run / f"tree{demo.suffix(name)}" / "trained").exists()]
         for run in runs
     ]
     for name in {name for names in trained for name in names}:
         for run, names in zip(runs, trained, strict=True):
             if name not in names:
-                raise report.DemoError(f"--run: '{run}' has no tree of {name}")
-    found = [report.read_results(run, trained[0]) for run in runs]
+                raise demo.DemoError(f"--run: '{run}' has no tree of {name}")
+    found = [demo.read_results(run, trained[0]) for run in runs]
     seeds = ", ".join(f"seed {other['seed']}" for other in settings)
     lines = [f"| method | BLEU ({seeds}) | mean | exact | training time |", "|---|---|---|---|---|"]
     rows = []
@@ -45,7 +46,7 @@ def comparison(runs: Sequence[Path]) -> list[str]:
             [getattr(r, what) for r in results] for what in ("bleu", "exact", "seconds")
         )
         ratios = [t / run[0].seconds for t, run in zip(time, found, strict=True)]
-        name = report.DEFAULT_OBJECTIVE if results[0].name == "tree" else results[0].name
+        name = demo.DEFAULT_OBJECTIVE if results[0].name == "tree" else results[0].name
         cells = [name if name == "plain" else f"`{name}`", ", ".join(f"{b:.1f}" for b in bleu)]
         cells += [f"{sum(bleu) / len(bleu):.1f}", f"{sum(exact) / len(exact):.1%}"]
         rows.append([*cells, ", ".join(f"{ratio:.1f}" for ratio in ratios) + " x plain"])
@@ -63,7 +64,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         print("\n".join(comparison(options.run)))
         return 0
-    except (report.DemoError, OSError) as error:
+    except (demo.DemoError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
 

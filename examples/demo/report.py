@@ -14,13 +14,21 @@ import importlib.metadata
 import os
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
-from sacrebleu.metrics.bleu import BLEU
+from results import (
+    DEFAULT_OBJECTIVE,
+    DemoError,
+    Result,
+    corpus_bleu,
+    read_deployed,
+    read_lines,
+    read_results,
+    suffix,
+)
 
-PACKAGES = ("tsa_fairseq", "fairseq", "torch", "sentencepiece", "sacrebleu", "babel", "num2words")
-DEFAULT_OBJECTIVE = "tsa"
+PACKAGES = ("tsa_fairseq", "fairseq", "torch", "ctranslate2", "sentencepiece", "sacrebleu", "babel")
+PACKAGES += ("num2words",)
 # The demo's promise. A plain model of this size and training is well above it.
 LEAST_BLEU = 60.0
 # With --quick there is no promise but that the leaf learned to translate: it has to score this many
@@ -28,25 +36,6 @@ LEAST_BLEU = 60.0
 # with the reference) or translations that do not belong to the source (of an untrained model, of
 # one that only learned what German looks like, or out of order). Both are measured, not assumed.
 LEAST_RATIO = 2.0
-
-
-class DemoError(Exception):
-    """Something the user can mend; shown as one line."""
-
-
-@dataclass(frozen=True)
-class Result:
-    """One trained model and what it made of the test set."""
-
-    name: str
-    bleu: float
-    signature: str
-    exact: float  # share of the test set that equals its reference, from 0 to 1
-    parameters: int  # in the checkpoint
-    inference_parameters: int  # of the model that translates
-    seconds: float  # of training, over all interruptions
-    checkpoint: Path
-    translations: list[str]
 
 
 def versions() -> dict[str, str]:
@@ -65,75 +54,6 @@ def versions() -> dict[str, str]:
     return found
 
 
-def read_lines(path: Path) -> list[str]:
-    """The lines of a text file, without their ends."""
-    # Not splitlines(): a translation may contain what Unicode regards as the end of a line.
-    return path.read_text(encoding="utf-8").split("\n")[:-1]
-
-
-def read_translations(path: Path, number: int) -> list[str]:
-    """The detokenised hypotheses in fairseq-generate's output, in the order of the test set."""
-    found: dict[int, str] = {}
-    for line in read_lines(path):
-        if line.startswith("D-"):
-            name, _, text = line.split("\t", 2)
-            found[int(name[2:])] = text
-    if sorted(found) != list(range(number)):
-        raise DemoError(f"{path}: has translations of {len(found)} sentences; expected {number}")
-    return [found[index] for index in range(number)]
-
-
-def corpus_bleu(translations: Sequence[str], references: Sequence[str]) -> tuple[float, str]:
-    """sacreBLEU of detokenised text, and its signature."""
-    metric = BLEU()
-    score = metric.corpus_score(translations, [references]).score
-    return score, str(metric.get_signature())
-
-
-def exact_share(translations: Sequence[str], references: Sequence[str]) -> float:
-    """The share of translations that equal their references."""
-    return sum(map(str.__eq__, translations, references)) / len(references)
-
-
-def suffix(objective: str) -> str:
-    """What the names of a tree's files end in; nothing for the demo's own objective."""
-    return "" if objective == DEFAULT_OBJECTIVE else f"-{objective}"
-
-
-def read_results(run: Path, objectives: Sequence[str]) -> list[Result]:
-    """The plain model's result and those of trees, of which the leaf that translates is meant.
-
-    That leaf has the plain model's parameter names.
-    """
-    from tsa_fairseq.checkpoint import count_parameters, read_checkpoint
-
-    references = read_lines(run / "data" / "test.de")
-    plain = read_checkpoint(str(run / "plain" / "checkpoint_best.pt"), "--run")["model"]
-    results = []
-    names = {objective: f"tree{suffix(objective)}" for objective in objectives}
-    for name, place in {"plain": "plain", **names}.items():
-        folder = run / place
-        translations = read_translations(folder / "generate.txt", len(references))
-        bleu, signature = corpus_bleu(translations, references)
-        best = folder / "checkpoint_best.pt"
-        state = read_checkpoint(str(best), "--run")["model"]
-        last = read_checkpoint(str(folder / "checkpoint_last.pt"), "--run")
-        results.append(
-            Result(
-                name="tree" if name == DEFAULT_OBJECTIVE else name,
-                bleu=bleu,
-                signature=signature,
-                exact=exact_share(translations, references),
-                parameters=count_parameters(state),
-                inference_parameters=count_parameters(state, set(plain)),
-                seconds=last["extra_state"]["previous_training_time"],
-                checkpoint=best,
-                translations=translations,
-            )
-        )
-    return results
-
-
 def shown_path(path: Path) -> str:
     """The path from the current folder if it lies below it."""
     here = Path.cwd()
@@ -148,16 +68,26 @@ def duration(seconds: float) -> str:
 
 def table(results: Sequence[Result]) -> list[str]:
     """The models side by side."""
+
+    def header(result: Result) -> str:
+        return (
+            f"{result.name}, leaf 0" if result.name != "plain" and result.seconds else result.name
+        )
+
     rows = [
-        ("", [result.name + (", leaf 0" if result.name != "plain" else "") for result in results]),
+        ("", [header(result) for result in results]),
         ("BLEU", [f"{result.bleu:.1f}" for result in results]),
         ("translated exactly", [f"{result.exact:.1%}" for result in results]),
-        ("parameters, training", [f"{result.parameters:,}" for result in results]),
+        ("sentences a second", [f"{result.speed:.0f}" for result in results]),
         ("parameters, inference", [f"{result.inference_parameters:,}" for result in results]),
-        ("training time", [duration(result.seconds) for result in results]),
+        ("parameters, training", [f"{r.parameters:,}" if r.parameters else "" for r in results]),
+        ("training time", [duration(r.seconds) if r.seconds else "" for r in results]),
+        ("weights", [result.weights for result in results]),
+        ("file", [f"{result.file.stat().st_size / 1e6:.1f} MB" for result in results]),
     ]
-    width = max(16, *(len(cell) + 2 for _, cells in rows for cell in cells))
-    return [f"{name:<22}" + "".join(f"{cell:>{width}}" for cell in cells) for name, cells in rows]
+    columns = zip(*(cells for _, cells in rows), strict=True)
+    widths = [2 + max(map(len, column)) for column in columns]
+    return [f"{name:<22}{''.join(map(str.rjust, cells, widths))}".rstrip() for name, cells in rows]
 
 
 def pick_examples(results: Sequence[Result], number: int = 3) -> list[int]:
@@ -198,6 +128,7 @@ def report(run: Path, settings: dict[str, str], objective: str) -> tuple[str, st
     sources, references = (read_lines(run / "data" / f"test.{side}") for side in ("en", "de"))
     results = read_results(run, [objective])
     leaf = results[-1]
+    deployed = read_deployed(run, leaf, objective)
     shuffled = shuffled_bleu(leaf.translations, references)
     unchanged = corpus_bleu(sources, references)[0]
     wanted = required_bleu(settings["quick"] == "yes", unchanged, shuffled)
@@ -206,12 +137,12 @@ def report(run: Path, settings: dict[str, str], objective: str) -> tuple[str, st
         complaint = f"the tree's leaf reaches {leaf.bleu:.1f} BLEU; expected more than {wanted:.1f}"
     text = "\n".join(
         [
-            *table(results),
+            *table([*results, *deployed]),
             "",
             f"sacreBLEU {leaf.signature}, {len(references)} sentences",
             f"(for comparison: the source unchanged {unchanged:.1f}; the tree's translations"
             f" against other sentences' references {shuffled:.1f})",
-            *(f"{result.name} checkpoint: {shown_path(result.checkpoint)}" for result in results),
+            *(f"{one.name}: {shown_path(one.file)}" for one in (*results, *deployed)),
             " ".join(f"{name}={value}" for name, value in settings.items()),
             "",
             examples(results, sources, references),

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # From nothing to two translation models: makes English-German data, trains a plain Transformer and a
-# tree for the same number of updates, translates the test set with both, and shows a table.
+# tree for the same number of updates, translates the test set with both, exports the tree's best leaf
+# for fairseq without the plugin and for CTranslate2, translates with these, and shows a table.
 set -euo pipefail
 HERE=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 ROOT=$(cd "$HERE/../.." && pwd)
@@ -108,7 +109,7 @@ has_tools() {
     for tool in python3 tsa-fairseq fairseq-preprocess fairseq-train fairseq-generate; do
         command -v "$tool" >/dev/null || return 1
     done
-    python3 -c 'import babel, num2words, sacrebleu, sentencepiece' 2>/dev/null
+    python3 -c 'import babel, ctranslate2, num2words, sacrebleu, sentencepiece' 2>/dev/null
 }
 
 environment() {
@@ -232,17 +233,59 @@ train() {
     touch "$dir/trained"
 }
 
-# translate NAME: the test set by $OUT/NAME's best checkpoint; fairseq's whole output is kept. The
-# limit of length cuts off the few translations in which so young a model repeats itself for ever.
+# complete FILE COMMAND...: the output of COMMAND becomes $OUT/FILE.txt when it is whole; what it says
+# beside it goes to FILE.log.
+complete() {
+    local file=$OUT/$1
+    shift
+    "$@" >"$file.partial" 2>"$file.log" ||
+        die "translation failed: $(tail -n 1 "$file.log"); the log is $file.log"
+    mv "$file.partial" "$file.txt"
+}
+
+# generate FILE CHECKPOINT FLAG...: the test set by fairseq, whose whole output is kept. The limit of
+# length cuts off the few translations in which so young a model repeats itself for ever.
+generate() {
+    local file=$1 checkpoint=$2
+    shift 2
+    complete "$file" fairseq-generate "$OUT/bin" --cpu --path "$checkpoint" \
+        --gen-subset test --beam 5 --max-len-a 1.5 --max-len-b 10 --max-tokens 4000 \
+        --remove-bpe sentencepiece --scoring sacrebleu "$@"
+}
+
+# translate NAME: by $OUT/NAME's best checkpoint.
 translate() {
-    local dir=$OUT/$1
-    if [ -f "$dir/generate.txt" ]; then return; fi
+    if [ -f "$OUT/$1/generate.txt" ]; then return; fi
     say "translating with the $1 model"
-    fairseq-generate "$OUT/bin" --user-dir "$PLUGIN" --cpu --path "$dir/checkpoint_best.pt" \
-        --gen-subset test --beam 5 --max-len-a 1.5 --max-len-b 10 --max-tokens 4000 --remove-bpe sentencepiece \
-        --scoring sacrebleu >"$dir/generate.partial" 2>"$dir/generate.log" ||
-        die "translation failed: $(tail -n 1 "$dir/generate.log"); the log is $dir/generate.log"
-    mv "$dir/generate.partial" "$dir/generate.txt"
+    generate "$1/generate" "$OUT/$1/checkpoint_best.pt" --user-dir "$PLUGIN"
+}
+
+# The tree's leaf that does best on the validation data, for everyone.
+export_leaf() {
+    local to=$1 folder=$2
+    shift 2
+    tsa-fairseq export "$OUT/tree$SUFFIX/checkpoint_best.pt" "$folder/$to" --leaf best --to "$to" "$@" \
+        --data "$OUT/bin" --subwords "$OUT/pieces/spm.model"
+}
+
+export_both() {
+    export_leaf fairseq "$1"
+    export_leaf ctranslate2 "$1" --quantization int8
+}
+
+# deploy: exports and translates, into $OUT/deployed.
+deploy() {
+    local dir=deployed$SUFFIX
+    folder "$dir" "exporting the best leaf, for fairseq without the plugin and for CTranslate2" export_both
+    if [ ! -f "$OUT/$dir/fairseq.txt" ]; then
+        say "translating with the exported leaf: fairseq, without the plugin"
+        generate "$dir/fairseq" "$OUT/$dir/fairseq/model.pt"
+    fi
+    if [ ! -f "$OUT/$dir/ctranslate2.txt" ]; then
+        say "translating with the exported leaf: CTranslate2, int8"
+        complete "$dir/ctranslate2" python3 "$HERE/translate_ct2.py" --model "$OUT/$dir/ctranslate2" \
+            --threads "$OMP_NUM_THREADS" <"$OUT/data/test.en"
+    fi
 }
 
 main() {
@@ -262,6 +305,7 @@ main() {
     train "tree$SUFFIX" "${TREE[@]}" "${METHOD[@]}"
     translate plain
     translate "tree$SUFFIX"
+    deploy
     say "results, also in $OUT/report$SUFFIX.txt"
     python3 "$HERE/report.py" table --run "$OUT" --objective "$OBJECTIVE"
 }
