@@ -1,5 +1,7 @@
 """Every command that the documentation prints must be one that its program accepts."""
 
+import ast
+import inspect
 import re
 import shlex
 import subprocess
@@ -9,6 +11,7 @@ from pathlib import Path
 import pytest
 from fairseq import options
 
+import tsa_fairseq
 from tsa_fairseq.cli import _parser
 
 ROOT = Path(__file__).parent.parent
@@ -107,6 +110,22 @@ def test_pip_installs_from_the_clone(argv):
     assert extras, argv
     if extras.group(2):
         assert f'"{extras.group(2)}"' in (ROOT / "setup.py").read_text(encoding="utf-8")
+
+
+def test_python_calls_fit_the_functions():
+    """Every call of tsa_fairseq.load takes those arguments."""
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"^```python\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+    calls = [
+        node
+        for block in blocks
+        for node in ast.walk(ast.parse(block))
+        if isinstance(node, ast.Call) and ast.unparse(node.func) == "tsa_fairseq.load"
+    ]
+    assert len(calls) == 2
+    for call in calls:
+        keywords = {word.arg: ast.literal_eval(word.value) for word in call.keywords}
+        inspect.signature(tsa_fairseq.load).bind(*map(ast.literal_eval, call.args), **keywords)
 
 
 def test_printed_tree_is_what_the_command_prints(capsys):
