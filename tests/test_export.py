@@ -16,6 +16,7 @@ from fairseq.data.indexed_dataset import make_builder
 from fairseq.models import ARCH_MODEL_REGISTRY
 from helpers import TREE, VARIANTS, command_line, save_stock, save_tree
 
+import tsa_fairseq
 from tsa_fairseq.checkpoint import model_arguments
 from tsa_fairseq.export import TreeCheckpoint
 from tsa_fairseq.teacher import Teacher
@@ -380,3 +381,43 @@ def test_no_validation_data(tree, data, tmp_path, capsys):
 def test_subwords_are_joined(symbols, text):
     """As fairseq's --remove-bpe does, told by the dictionary."""
     assert post_process(" ".join(symbols), _subwords(symbols)) == text
+
+
+ALONE = """
+import json, sys
+sys.modules["tsa_fairseq"] = None
+from fairseq.models.transformer import TransformerModel
+found = {}
+for folder in sys.argv[2:]:
+    model = TransformerModel.from_pretrained(folder).eval()
+    tokens = [model.encode(text) for text in json.loads(sys.argv[1])]
+    best = [beam[0] for beam in model.generate(tokens, beam=3, max_len_b=9)]
+    found[folder] = [(b["tokens"].tolist(), b["score"].item()) for b in best]
+print(json.dumps(found))
+"""
+
+
+def test_without_the_plugin(task, data, tmp_path, capsys):
+    """First and last leaf of every kind of tree, in a process that cannot import the plugin."""
+    sentences, expected = ["w1 w2 w3", "w4", "w5 w6 w5 w6 w7"], {}
+    for number, flags in enumerate(VARIANTS.values()):
+        path = tmp_path / f"tree{number}.pt"
+        save_tree(path, task, data, **flags)
+        for leaf in (0, 2):
+            out = str(tmp_path / f"out{number}.{leaf}")
+            assert command_line(capsys, "export", path, out, "--leaf", leaf)[0] == 0
+            tree = tsa_fairseq.load(path, inference=f"leaf:{leaf}")
+            tokens = [tree.encode(text) for text in sentences]
+            best = [beam[0] for beam in tree.generate(tokens, beam=3, max_len_b=9)]
+            expected[out] = [(b["tokens"].tolist(), b["score"].item()) for b in best]
+    argv = [sys.executable, "-c", ALONE, json.dumps(sentences), *expected]
+    done = subprocess.run(argv, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout.splitlines()[-1])
+    assert found.keys() == expected.keys() and len(found) == 2 * len(VARIANTS)
+    for out, hypotheses in expected.items():
+        assert [tokens for tokens, _ in found[out]] == [tokens for tokens, _ in hypotheses]
+        scores = [score for _, score in hypotheses]
+        assert [score for _, score in found[out]] == pytest.approx(scores, abs=1e-5)
+    scores = {tuple(score for _, score in hypotheses) for hypotheses in expected.values()}
+    assert len(scores) == len(expected), "they differ from each other"

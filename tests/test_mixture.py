@@ -11,9 +11,9 @@ from helpers import TREE, VARIANTS
 from tsa_fairseq.mixture import BLOCK_BYTES, mix
 
 
-def mixed(how, logits, scores=None):
+def mixed(logits, scores=None):
     """Of logits: an output layer that changes nothing."""
-    return mix(how, logits, lambda z: z, logits[0].size(-1), scores)
+    return mix(logits, lambda z: z, logits[0].size(-1), scores)
 
 
 @pytest.mark.parametrize("how", ["ensemble", "gate"])
@@ -23,16 +23,16 @@ def test_blocks_do_not_matter(how, rows, monkeypatch):
     torch.manual_seed(0)
     features, matrix = [torch.randn(5, 3, 4) for _ in range(3)], torch.randn(7, 4)
     scores = torch.randn(5, 3, 3) if how == "gate" else None
-    whole = mix(how, features, lambda f: f @ matrix.t(), 7, scores)
+    whole = mix(features, lambda f: f @ matrix.t(), 7, scores)
     monkeypatch.setitem(BLOCK_BYTES, "cpu", 4 * 7 * rows)
-    found = mix(how, features, lambda f: f @ matrix.t(), 7, scores)
+    found = mix(features, lambda f: f @ matrix.t(), 7, scores)
     torch.testing.assert_close(found, whole)
     assert found.shape == (5, 3, 7)
 
 
 def test_mean_of_probabilities_by_hand():
     logits = [torch.tensor([[[0.2, 0.3, 0.5]]]).log(), 7 + torch.tensor([[[0.6, 0.3, 0.1]]]).log()]
-    found = mixed("ensemble", logits)
+    found = mixed(logits)
     torch.testing.assert_close(found.exp(), torch.tensor([[[0.4, 0.3, 0.3]]]))
 
 
@@ -40,14 +40,14 @@ def test_gated_logits_by_hand():
     """Weights 1/4 and 3/4."""
     logits = [torch.tensor([[[4.0, 0.0, 0.0]]]), torch.tensor([[[0.0, 4.0, 0.0]]])]
     scores = torch.tensor([[[1.0, 3.0]]]).log()
-    found = mixed("gate", logits, scores)
+    found = mixed(logits, scores)
     torch.testing.assert_close(found, torch.tensor([[[1.0, 3.0, 0.0]]]).log_softmax(-1))
 
 
 def test_probabilities_that_are_too_small_for_float32():
     """Two that are 0 as numbers, one of which has a logarithm that counts."""
     logits = [torch.tensor([[[0.0, -120.0, -300.0]]]), torch.tensor([[[0.0, -120.0, -400.0]]])]
-    found = mixed("ensemble", logits)[0, 0].tolist()
+    found = mixed(logits)[0, 0].tolist()
     assert found == pytest.approx([0.0, -120.0, -300.0 - math.log(2)])
 
 
@@ -56,7 +56,7 @@ def test_half_precision_is_mixed_in_float32(how):
     """A word that both leaves find nearly impossible keeps its probability."""
     logits = [torch.tensor([[[30.0, 0.0]]], dtype=torch.float16) for _ in range(2)]
     scores = torch.zeros(1, 1, 2, dtype=torch.float16) if how == "gate" else None
-    found = mixed(how, logits, scores)
+    found = mixed(logits, scores)
     assert found.dtype == torch.float32
     assert found[0, 0, 1].item() == pytest.approx(-30.0)
 

@@ -24,10 +24,9 @@ EncoderOut = dict[str, list[Tensor]]
 class TreeDecoder(TransformerDecoderBase):
     """A decoder whose layers branch as a topology says.
 
-    Leaf 0 is the stock decoder itself: its layers are ``layers``, its final norm ``layer_norm``,
-    under fairseq's parameter names. Every other node is ``peers.<depth>.<peer>``; a pre-norm tree
-    has ``leaf_norms.<leaf>`` for every leaf but 0. All leaves share the embeddings, the projection
-    ``project_out_dim`` and the output projection.
+    Leaf 0 is the stock decoder itself, under fairseq's parameter names. Every other node is
+    ``peers.<depth>.<peer>``; a pre-norm tree has ``leaf_norms.<leaf>`` for every leaf but 0. All
+    leaves share embeddings, ``project_out_dim`` and output projection.
 
     Args:
         cfg: fairseq's ``TransformerConfig``.
@@ -138,8 +137,7 @@ class TreeDecoder(TransformerDecoderBase):
             assert self.gate is not None
             scores = self.gate(run.shared)
         words = self.output_projection.weight.size(0)
-        mixed = mix(self.inference, run.features, self.output_layer, words, scores)
-        return mixed, run.extra
+        return mix(run.features, self.output_layer, words, scores), run.extra
 
     def mix_by(self, gate: nn.Module | None) -> None:
         """Note the gate, which belongs to the model: here it is no parameter of the decoder's."""

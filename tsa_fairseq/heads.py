@@ -206,8 +206,7 @@ def bridge_layers(args: Namespace, most: int) -> int:
 def stored_bridge(args: Namespace, state: Mapping[str, Tensor], task: Any) -> Bridge:
     """The bridge of a checkpoint, from the model's arguments and its state."""
     bridge, lead = _build_bridge(args, task), f"{PREFIX}bridge."
-    own = {name.removeprefix(lead): t for name, t in state.items() if name.startswith(lead)}
-    bridge.load_state_dict(own)
+    bridge.load_state_dict({n.removeprefix(lead): state[n] for n in state if n.startswith(lead)})
     return bridge
 
 
