@@ -2,8 +2,8 @@
 
     python scripts/benchmark.py all --out docs/benchmark
 
-Suites: ``loss``, the loss alone; ``step``, whole training steps; ``decode``, fairseq-generate.
-``objectives``, training steps with every --kd-objective, is not part of ``all``.
+Suites: ``loss``, the loss alone; ``step``, whole training steps; ``all``, these two; ``decode``,
+translation; ``objectives``, training steps with every --kd-objective.
 Every variant has a process of its own, and all of a suite are measured in turn, so that other work
 on the machine falls on all alike: compare the ratios, not the times.
 """
@@ -21,7 +21,7 @@ from bench.measure import WorkerError, measure
 
 from tsa_fairseq.errors import UsageError
 
-SUITES = ("loss", "step", "decode")
+SUITES = ("loss", "step")
 RESULTS = ("results.csv", "results.md", "results.svg")
 
 
@@ -175,7 +175,7 @@ def check(args: argparse.Namespace) -> None:
         raise UsageError("--fp16: takes --device cuda")
     if bool(args.data) != bool(args.checkpoint):
         raise UsageError("--data and --checkpoint: expected both or neither")
-    if args.suite in ("decode", "all") and importlib.util.find_spec("ctranslate2") is None:
+    if args.suite == "decode" and importlib.util.find_spec("ctranslate2") is None:
         raise UsageError(
             "SUITE: decode takes CTranslate2, which is not installed: pip install ctranslate2"
         )

@@ -4,6 +4,8 @@ Those of a release that is out are never made anew: ``tests/stored/make.py``.
 """
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -73,3 +75,16 @@ def test_the_best_leaf_goes_on_being_found(release, tmp_path, capsys):
     assert main(["average", str(mean), str(release / "tree.pt")]) == 0
     translator = tsa_fairseq.load(mean, data=str(release))
     check(translator, made["sentences"], made["hypotheses"]["leaf:0"])
+
+
+@pytest.mark.slow
+def test_the_next_release_can_be_made(tmp_path):
+    """The script that is run once a release still works."""
+    script, out = Path(__file__).parent / "stored" / "make.py", tmp_path / "next"
+    done = subprocess.run([sys.executable, script, out], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-2000:]
+    made = expected(out)
+    translator = tsa_fairseq.load(out / "tree.pt", inference="ensemble")
+    check(translator, made["sentences"], made["hypotheses"]["ensemble"])
+    names = {path.name for path in out.iterdir()}
+    assert names == {"tree.pt", "dict.digits.txt", "dict.words.txt", "expected.json"}

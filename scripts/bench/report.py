@@ -4,6 +4,7 @@ import contextlib
 import csv
 import datetime
 import importlib.metadata
+import logging
 import os
 import platform
 import statistics
@@ -164,6 +165,7 @@ def _plot(path: Path, found: list[Row]) -> None:
     """Time and memory of every variant, as ratios to the first of its suite."""
     import matplotlib
 
+    logging.getLogger("matplotlib").setLevel(logging.WARNING)  # fairseq makes all loggers verbose
     matplotlib.use("Agg")
     matplotlib.rcParams.update({"svg.fonttype": "none", "svg.hashsalt": "tsa_fairseq"})
     from matplotlib import pyplot
