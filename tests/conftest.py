@@ -9,6 +9,7 @@ os.environ.setdefault(
 )  # tiny tensors: more threads only get in each other's way
 
 import pytest
+import sentencepiece
 import torch
 from fairseq.models import ARCH_CONFIG_REGISTRY, ARCH_MODEL_REGISTRY
 from helpers import TINY, TinyTask, make_batch, save_tree
@@ -77,3 +78,28 @@ def tree(tmp_path, task, data):
     path = tmp_path / "tree.pt"
     save_tree(path, task, data)
     return path
+
+
+@pytest.fixture(scope="session")
+def pieces(tmp_path_factory):
+    """A sentencepiece model of 36 pieces."""
+    folder = tmp_path_factory.mktemp("pieces")
+    (folder / "text").write_text("ein kleines haus\neine kleine maus\nkein kleiner baum\n")
+    sentencepiece.SentencePieceTrainer.train(
+        input=str(folder / "text"), model_prefix=str(folder / "spm"), vocab_size=39,
+        model_type="bpe", minloglevel=2, hard_vocab_limit=False,
+    )  # fmt: skip
+    return folder / "spm.model"
+
+
+@pytest.fixture
+def pieces_data(tmp_path, pieces):
+    """A folder with dictionaries of these pieces."""
+    folder = tmp_path / "bin.pieces"
+    folder.mkdir()
+    model = sentencepiece.SentencePieceProcessor(model_file=str(pieces))
+    words = [model.id_to_piece(n) for n in range(3, model.get_piece_size())]
+    for language in ("de", "en"):
+        lines = "".join(f"{word} 1\n" for word in words)
+        (folder / f"dict.{language}.txt").write_text(lines, encoding="utf-8")
+    return folder

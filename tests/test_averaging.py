@@ -144,11 +144,51 @@ def test_bad_input(argv, message, folder, capsys):
     assert not list(folder.glob("mean*"))
 
 
-def test_a_folder_that_cannot_be_written(folder, capsys):
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("tree", "1[2,1[1,1]]"), ("decoder_attention_heads", 4), ("activation_fn", "gelu"),
+     ("encoder_normalize_before", True)],
+)  # fmt: skip
+def test_models_of_the_same_shapes_that_differ(name, value, task, data, tmp_path, capsys):
+    """A tree's nodes have the same names in 1[1[1,1],2] and 1[2,1[1,1]]."""
+    one, other = tmp_path / "one.pt", tmp_path / "other.pt"
+    save_tree(one, task, data)
+    state = torch.load(one, weights_only=False)
+    before = getattr(state["cfg"]["model"], name)
+    setattr(state["cfg"]["model"], name, value)
+    torch.save(state, other)
+    assert main(["average", str(tmp_path / "mean.pt"), str(one), str(other)]) == 1
+    assert capsys.readouterr().err.splitlines()[-1] == (
+        f"tsa-fairseq: error: CHECKPOINT: '{other}' does not fit '{one}': its "
+        f"--{name.replace('_', '-')} is {value}, there {before}"
+    )
+    assert not (tmp_path / "mean.pt").exists()
+
+
+def test_a_file_that_appears_meanwhile_stays(folder, tmp_path, monkeypatch):
+    out = tmp_path / "mean.pt"
+
+    def meanwhile(paths, say):
+        out.write_text("mine")
+        return {"model": {}}
+
+    monkeypatch.setattr("tsa_fairseq.cli.average", meanwhile)
+    assert main(["average", str(out), str(folder), "--last", "2"]) == 1
+    assert out.read_text() == "mine"
+    assert [path.name for path in tmp_path.iterdir() if "partial" in path.name] == []
+
+
+def test_a_place_that_cannot_be_written(folder, capsys):
+    """Before any file is read."""
     out = folder / "nowhere" / "mean.pt"
     assert main(["average", str(out), str(folder), "--last", "1"]) == 1
-    err = capsys.readouterr().err.splitlines()[-1]
-    assert err.startswith(f"tsa-fairseq: error: OUT: '{out}' cannot be written: ")
+    assert capsys.readouterr().err == (
+        f"tsa-fairseq: error: OUT: '{out}' cannot be written: there is no folder '{out.parent}'\n"
+    )
+    assert main(["average", str(folder), str(folder), "--last", "1", "--force"]) == 1
+    assert capsys.readouterr().err == (
+        f"tsa-fairseq: error: OUT: '{folder}' is a folder; expected a new file\n"
+    )
 
 
 def test_hostile_files_are_not_read(tmp_path):

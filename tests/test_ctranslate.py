@@ -2,16 +2,19 @@
 
 import argparse
 import json
+import re
+import shlex
 import subprocess
 
 import ctranslate2
 import pytest
 import torch
+from fairseq.data import Dictionary
 from fairseq.models import ARCH_MODEL_REGISTRY
 from helpers import VARIANTS, command_line, make_batch, save_stock, save_tree
 
-from tsa_fairseq.ctranslate import check_representable
-from tsa_fairseq.errors import UsageError
+from tsa_fairseq.deploy import Package
+from tsa_fairseq.dictionaries import Dictionaries
 from tsa_fairseq.export import TreeCheckpoint
 
 WIDTHS = dict(decoder_embed_dim=24, decoder_ffn_embed_dim=16, encoder_embed_dim=16)
@@ -75,6 +78,7 @@ def test_what_the_folder_holds(tree, tmp_path, capsys):
     }  # fmt: skip
     made = json.loads((out / "export.json").read_text())
     assert (made["leaf"], made["quantization"]) == (0, "int8")
+    assert made["max_positions"] == [1024, 1024]
     command_line(capsys, "export", tree, whole, "--to", "ctranslate2")
     assert json.loads((whole / "export.json").read_text())["quantization"] == "float32"
     small, large = ((folder / "model.bin").stat().st_size for folder in (out, whole))
@@ -137,16 +141,11 @@ REFUSED = "--to: got 'ctranslate2', which cannot represent this model: "
         ),
         (dict(quant_noise_pq=0.1), "--quant-noise-pq is set"),
         (dict(scale_heads=True, scale_fc=True), "--scale-heads is set; --scale-fc is set"),
-        # CTranslate2's own words
         (
             dict(activation_fn="tanh"),
-            "Option --activation-fn tanh is not supported (supported activations are: gelu, "
-            "gelu_accurate, gelu_fast, relu, swish)",
+            "--activation-fn is tanh, not one of relu, gelu, gelu_fast, gelu_accurate",
         ),
-        (
-            dict(no_token_positional_embeddings=True),
-            "Option --no-token-positional-embeddings is not supported",
-        ),
+        (dict(no_token_positional_embeddings=True), "--no-token-positional-embeddings is set"),
     ],
 )
 def test_what_it_cannot_represent(flags, reason, task, data, tmp_path, capsys):
@@ -157,16 +156,55 @@ def test_what_it_cannot_represent(flags, reason, task, data, tmp_path, capsys):
     assert {path.name for path in tmp_path.iterdir()} == {"bin", "tree.pt"}, "nothing half-written"
 
 
-def test_another_task(task, tmp_path):
-    arguments = argparse.Namespace(encoder_normalize_before=False, decoder_normalize_before=False,
-                                   encoder_attention_heads=2, decoder_attention_heads=2,
-                                   decoder_embed_dim=8)  # fmt: skip
-    check_representable(arguments, "translation", None)
-    with pytest.raises(UsageError) as error:
-        check_representable(arguments, "translation_multi_simple_epoch", None)
-    assert str(error.value) == (
-        f"{REFUSED}--task is 'translation_multi_simple_epoch', not 'translation'"
+def test_what_the_converter_itself_refuses(tree, tmp_path, capsys, monkeypatch):
+    """Its many lines as one, and nothing half-written."""
+    monkeypatch.setattr("tsa_fairseq.ctranslate._ACTIVATIONS", ("relu", "tanh"))
+    state = torch.load(tree, weights_only=False)
+    state["cfg"]["model"].activation_fn = "tanh"
+    torch.save(state, tree)
+    err = command_line(capsys, "export", tree, tmp_path / "out", "--to", "ctranslate2")[2]
+    assert err == (
+        f"tsa-fairseq: error: {REFUSED}Option --activation-fn tanh is not supported (supported "
+        "activations are: gelu, gelu_accurate, gelu_fast, relu, swish)\n"
     )
+    assert {path.name for path in tmp_path.iterdir()} == {"bin", "tree.pt"}
+
+
+def test_another_task(tree, tmp_path, capsys):
+    """Which fairseq stores as a Namespace if it is an old one."""
+    state = torch.load(tree, weights_only=False)
+    task = {**state["cfg"]["task"], "_name": "translation_multi_simple_epoch"}
+    state["cfg"]["task"] = argparse.Namespace(**task)
+    torch.save(state, tree)
+    out = tmp_path / "out"
+    err = command_line(capsys, "export", tree, out, "--to", "ctranslate2")[2]
+    assert err == (
+        f"tsa-fairseq: error: {REFUSED}--task is 'translation_multi_simple_epoch', "
+        "not 'translation'\n"
+    )
+    assert command_line(capsys, "export", tree, out)[0] == 0
+    stored = torch.load(out / "model.pt", weights_only=True)["cfg"]["task"]
+    assert stored["_name"] == "translation_multi_simple_epoch" and stored["target_lang"] == "en"
+
+
+@pytest.mark.parametrize(
+    ("words", "command", "said"),
+    [
+        (["▁ein", "▁hau", "s"], "--remove-bpe sentencepiece", "ein haus"),
+        (["ein", "hau@@", "s"], "--remove-bpe subword_nmt", "ein haus"),
+        (["ein", "hau", "s"], "--beam 5", "ein hau s"),
+    ],
+)
+def test_printed_commands_join_subwords(words, command, said, data, tmp_path):
+    """As the dictionary has them; without a sentencepiece model."""
+    dictionary = Dictionary()
+    for word in words:
+        dictionary.add_symbol(word)
+    found = Dictionaries(str(data), "de", "en", dictionary, dictionary)
+    assert Package("fairseq", None, found, None).command(tmp_path).endswith(command)
+    program = Package("ctranslate2", None, found, None).command(tmp_path)
+    (join,) = re.findall(r"print\(\*\((.*) for words in texts\)", shlex.split(program)[-1])
+    assert eval(join, {"words": words}) == said
 
 
 @pytest.mark.parametrize(

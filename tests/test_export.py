@@ -14,13 +14,14 @@ from fairseq.data import Dictionary
 from fairseq.data.data_utils import post_process
 from fairseq.data.indexed_dataset import make_builder
 from fairseq.models import ARCH_MODEL_REGISTRY
-from helpers import TREE, VARIANTS, command_line, save_stock, save_tree
+from helpers import TREE, VARIANTS, TinyTask, command_line, save_stock, save_tree
 
 import tsa_fairseq
 from tsa_fairseq.checkpoint import model_arguments
 from tsa_fairseq.export import TreeCheckpoint
+from tsa_fairseq.subwords import kind_of
 from tsa_fairseq.teacher import Teacher
-from tsa_fairseq.validation import _subwords
+from tsa_fairseq.validation import Scores
 
 
 def stock_model(state, task):
@@ -70,11 +71,12 @@ def test_half_precision_becomes_float32(dtype, task, data, tmp_path):
     assert torch.equal(weight, model.decoder.layers[0].fc1.weight.float())
 
 
-def test_the_folder_is_ready_to_use(tree, data, task, tmp_path, capsys):
-    out, subwords = tmp_path / "out", tmp_path / "spm.model"
-    subwords.write_bytes(b"pieces")
+def test_the_folder_is_ready_to_use(pieces, pieces_data, tmp_path, capsys):
+    out, tree, data = tmp_path / "out", tmp_path / "tree.pt", pieces_data
+    task = TinyTask(4 + len((data / "dict.en.txt").read_text().splitlines()))
+    save_tree(tree, task, data)
     status, shown, _ = command_line(
-        capsys, "export", tree, out, "--leaf", "1", "--subwords", subwords
+        capsys, "export", tree, out, "--leaf", "1", "--subwords", pieces
     )
     assert status == 0
     names = {"model.pt", "dict.de.txt", "dict.en.txt", "sentencepiece.bpe.model", "export.json"}
@@ -370,17 +372,177 @@ def test_no_validation_data(tree, data, tmp_path, capsys):
     )
 
 
+def meanwhile(monkeypatch, do):
+    """Something happens while the best leaf is looked for."""
+
+    def score(*_):
+        do()
+        return Scores("nll", (1.0, 2.0, 3.0))
+
+    monkeypatch.setattr("tsa_fairseq.cli_export.leaf_scores", score)
+
+
+def test_a_folder_that_appears_meanwhile_stays(tree, tmp_path, capsys, monkeypatch):
+    out = tmp_path / "out"
+
+    def write_thesis():
+        out.mkdir()
+        (out / "thesis.txt").write_text("mine")
+
+    meanwhile(monkeypatch, write_thesis)
+    err = command_line(capsys, "export", tree, out, "--leaf", "best")[2]
+    assert err == (f"tsa-fairseq: error: OUT: '{out}' exists; expected a new folder, or --force\n")
+    assert (out / "thesis.txt").read_text() == "mine"
+    assert {path.name for path in tmp_path.iterdir()} == {"out", "bin", "tree.pt"}
+
+
+def test_a_checkpoint_that_is_replaced_meanwhile(tree, tmp_path, capsys, monkeypatch):
+    """By the training that still goes on: the best leaf of one is not that of another."""
+    meanwhile(monkeypatch, lambda: tree.write_bytes(b"another"))
+    err = command_line(capsys, "export", tree, tmp_path / "out", "--leaf", "best")[2]
+    assert err == (
+        f"tsa-fairseq: error: CHECKPOINT: '{tree}' was replaced while it was looked at; try "
+        "again, or copy it first\n"
+    )
+    assert not (tmp_path / "out").exists()
+
+
+def test_another_model_is_not_an_export(tree, data, tmp_path, capsys):
+    """The files of an export without its JSON may be somebody's download."""
+    out = tmp_path / "out"
+    out.mkdir()
+    for name in ("model.pt", "dict.de.txt", "sentencepiece.bpe.model"):
+        (out / name).write_text("mine")
+    err = command_line(capsys, "export", tree, out, "--force")[2]
+    assert err == (
+        f"tsa-fairseq: error: OUT: '{out}' holds 'dict.de.txt'; --force replaces exports alone\n"
+    )
+    assert len(list(out.iterdir())) == 3
+
+
+def test_an_export_of_any_language_is_replaced(tree, tmp_path, capsys):
+    out = tmp_path / "out"
+    command_line(capsys, "export", tree, out)
+    (out / "dict.en.txt").rename(out / "dict.zh-Hans.txt")
+    assert command_line(capsys, "export", tree, out, "--force")[0] == 0
+
+
+def test_places_that_are_no_folder(tree, tmp_path, capsys, monkeypatch):
+    file, link, inside = tmp_path / "file", tmp_path / "link", tmp_path / "file" / "out"
+    file.write_text("mine")
+    link.symlink_to("nowhere")
+    for out, said in (
+        (file, "is not a folder; expected a new one"),
+        (link, "is not a folder; expected a new one"),
+        (inside, f"cannot be written: '{file}' is not a folder"),
+    ):
+        err = command_line(capsys, "export", tree, out, "--force")[2]
+        assert err == f"tsa-fairseq: error: OUT: '{out}' {said}\n"
+    out = tmp_path / "out"
+    out.mkdir()
+    monkeypatch.chdir(out)
+    err = command_line(capsys, "export", tree, ".", "--force")[2]
+    assert err == (
+        "tsa-fairseq: error: OUT: '.' is where this was called from; expected another folder\n"
+    )
+
+
+def test_new_parents_do_not_stay_behind(tree, tmp_path, capsys):
+    out = tmp_path / "new" / "folder" / "out"
+    with files_no_larger_than(20_000):
+        err = command_line(capsys, "export", tree, out)[2]
+    assert "cannot be written" in err and not (tmp_path / "new").exists()
+    assert command_line(capsys, "export", tree, out)[0] == 0
+
+
+def test_embeddings_from_a_file(task, data, tmp_path, capsys):
+    """It is not needed where the export is used: they are in the checkpoint."""
+    path, out = tmp_path / "tree.pt", tmp_path / "out"
+    save_tree(path, task, data)
+    state = torch.load(path, weights_only=False)
+    state["cfg"]["model"].encoder_embed_path = state["cfg"]["model"].decoder_embed_path = "gone.vec"
+    torch.save(state, path)
+    for target in ("fairseq", "ctranslate2"):
+        flags = ["--to", target, "--force"]
+        assert command_line(capsys, "export", path, out, *flags)[0] == 0
+        assert tsa_fairseq.load(out).translate("w3", max_len_b=3)
+
+
+@pytest.mark.parametrize(
+    ("breaks", "lacks"),
+    [
+        (lambda s: s.pop("optimizer_history"), "'optimizer_history'"),
+        (lambda s: s["extra_state"].clear(), "'train_iterator' in its 'extra_state'"),
+        (lambda s: s["cfg"].pop("criterion"), "'criterion' in its 'cfg'"),
+        (
+            lambda s: s["model"].pop("decoder.peers.2.2.fc1.bias"),
+            "parameter decoder.peers.2.2.fc1.bias",
+        ),
+        (
+            lambda s: delattr(s["cfg"]["model"], "decoder_layers"),
+            "'decoder_layers' among the model's arguments",
+        ),
+    ],
+)
+def test_checkpoints_that_are_not_complete(breaks, lacks, tree, tmp_path, capsys):
+    state = torch.load(tree, weights_only=False)
+    breaks(state)
+    torch.save(state, tree)
+    err = command_line(capsys, "export", tree, tmp_path / "out")[2]
+    assert err == (
+        f"tsa-fairseq: error: CHECKPOINT: '{tree}' is no complete checkpoint of a tree: "
+        f"no {lacks}\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        (
+            "one two three\n",
+            "Incorrect dictionary format, expected '<token> <cnt> [flags]': \"one two\"",
+        ),
+        (
+            "one 1\none 1\n",
+            "Duplicate word found when loading Dictionary: 'one'. Duplicate words can overwrite "
+            "earlier ones by adding the #fairseq:overwrite flag at the end of the corresponding "
+            "row in the dictionary file. If using the Camembert model, please download an "
+            "updated copy of the model file.",
+        ),
+    ],
+)
+def test_a_broken_dictionary(text, reason, tree, data, tmp_path, capsys):
+    (data / "dict.en.txt").write_text(text)
+    err = command_line(capsys, "export", tree, tmp_path / "out")[2]
+    file = data / "dict.en.txt"
+    assert err == (
+        f"tsa-fairseq: error: --data: '{file}' is not a dictionary of fairseq's: {reason}\n"
+    )
+
+
+def test_subwords_of_something_else(tree, data, pieces, tmp_path, capsys):
+    codes = tmp_path / "codes"
+    codes.write_text("#version: 0.2\nt h\n")
+    for path, said in (
+        (codes, "is not a sentencepiece model"),
+        (pieces, "has no piece that is in the model's dictionary"),
+    ):
+        err = command_line(capsys, "export", tree, tmp_path / "out", "--subwords", path)[2]
+        assert err == f"tsa-fairseq: error: --subwords: '{path}' {said}\n"
+
+
 @pytest.mark.parametrize(
     ("symbols", "text"),
     [
         (["▁ein", "▁hau", "s"], "ein haus"),
+        (["ein", "hau@@", "▁", "s@@"], "ein hau▁ s"),
         (["ein", "hau@@", "s"], "ein haus"),
         (["ein", "hau", "s"], "ein hau s"),
     ],
 )
 def test_subwords_are_joined(symbols, text):
     """As fairseq's --remove-bpe does, told by the dictionary."""
-    assert post_process(" ".join(symbols), _subwords(symbols)) == text
+    assert post_process(" ".join(symbols), kind_of(symbols)) == text
 
 
 ALONE = """

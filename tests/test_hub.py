@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import sentencepiece
 import torch
+from fairseq.models.transformer import TransformerModel
 from helpers import TinyTask, command_line, exactly, save_stock, save_tree
 from test_checkpoint import Hostile
 
@@ -78,39 +79,65 @@ def test_the_options_are_named(exported):
         tsa_fairseq.load(exported).translate("7", lenpen=0.6, beams=3)
 
 
-def test_a_sentence_that_is_too_long(translator):
-    message = "sentences: number 1 has 81 words or pieces; expected at most 64"
+def test_a_sentence_that_is_too_long(exported):
+    message = "sentences: number 1 has 81 words or pieces, its end included; expected at most 64"
     with pytest.raises(UsageError, match=exactly(message)):
-        translator.translate(["7", "7 " * 80])
+        tsa_fairseq.load(exported).translate(["7", "7 " * 80])
 
 
-def test_subwords(tmp_path, capsys):
+def test_a_translation_ends_where_the_model_does(exported):
+    """It has 64 positions, fewer than the 200 words that are the limit otherwise."""
+    loaded = tsa_fairseq.load(exported)
+    assert len(loaded.translate("7", min_len=60, beam=1).split()) >= 59
+
+
+@pytest.mark.parametrize("options", [dict(min_len=64), dict(min_len=3, max_len_b=2)])
+def test_options_that_contradict_each_other(options, exported):
+    with pytest.raises(UsageError, match="min_len"):
+        tsa_fairseq.load(exported).translate("7", **options)
+
+
+@pytest.mark.parametrize("name", ["nbest", "prefix_size", "replace_unk", "score_reference"])
+def test_options_that_would_do_nothing(name, exported):
+    with pytest.raises(UsageError, match=f"^{name}: no such option; expected some of lenpen, "):
+        tsa_fairseq.load(exported).translate("7", **{name: 1})
+
+
+def test_dictionaries_of_something_else_beside_the_checkpoint(tree, data):
+    """Those of the data that it names are taken then; and those beside it before them."""
+    (tree.parent / "dict.fr.txt").write_text("un 1\n")
+    assert tsa_fairseq.load(tree).task.cfg.data == str(data)
+    for name in ("dict.de.txt", "dict.en.txt"):
+        (tree.parent / name).write_bytes((data / name).read_bytes())
+    assert tsa_fairseq.load(tree).task.cfg.data == str(tree.parent)
+
+
+def test_embeddings_came_from_a_file_that_is_gone(tree):
+    state = torch.load(tree, weights_only=False)
+    state["cfg"]["model"].encoder_embed_path = state["cfg"]["model"].decoder_embed_path = "gone.vec"
+    torch.save(state, tree)
+    assert tsa_fairseq.load(tree).translate("w3", max_len_b=3)
+
+
+def test_subwords(pieces, pieces_data, tmp_path, capsys):
     """Plain text goes in and comes out, with the pieces of the model in between."""
-    text, data = tmp_path / "text", tmp_path / "bin"
-    data.mkdir()
-    text.write_text("ein kleines haus\neine kleine maus\nkein kleiner baum\n")
-    sentencepiece.SentencePieceTrainer.train(
-        input=str(text), model_prefix=str(tmp_path / "spm"), vocab_size=39, model_type="bpe",
-        minloglevel=2, hard_vocab_limit=False,
-    )  # fmt: skip
-    pieces = sentencepiece.SentencePieceProcessor(model_file=str(tmp_path / "spm.model"))
-    words = [pieces.id_to_piece(n) for n in range(3, pieces.get_piece_size())]
-    for language in ("de", "en"):
-        lines = "".join(f"{word} 1\n" for word in words)
-        (data / f"dict.{language}.txt").write_text(lines, encoding="utf-8")
     path, out = tmp_path / "tree.pt", tmp_path / "out"
-    save_tree(path, TinyTask(len(words) + 4), data)
+    words = [line.split()[0] for line in (pieces_data / "dict.de.txt").open(encoding="utf-8")]
+    save_tree(path, TinyTask(len(words) + 4), pieces_data)
+    model = sentencepiece.SentencePieceProcessor(model_file=str(pieces))
     sentence = "eine kleine maus"
-    ids = [words.index(piece) + 4 for piece in pieces.encode(sentence, out_type=str)] + [2]
-    given = tsa_fairseq.load(path, subwords=str(tmp_path / "spm.model"))
+    ids = [words.index(piece) + 4 for piece in model.encode(sentence, out_type=str)] + [2]
+    given = tsa_fairseq.load(path, subwords=str(pieces))
     assert given.encode(sentence).tolist() == ids
     assert given.decode(given.encode(sentence)) == sentence
     translation = given.translate(sentence, beam=1, max_len_b=8)
     assert translation and "▁" not in translation
-    for target in ("fairseq", "ctranslate2"):
-        flags = ["--subwords", tmp_path / "spm.model", "--to", target, "--force"]
+    for target in ("ctranslate2", "fairseq"):
+        flags = ["--subwords", pieces, "--to", target, "--force"]
         assert command_line(capsys, "export", path, out, *flags)[0] == 0
         assert tsa_fairseq.load(out).translate(sentence, beam=1, max_len_b=8) == translation
+    stock = TransformerModel.from_pretrained(str(out), bpe="sentencepiece").eval()
+    assert stock.translate(sentence, beam=1, max_len_b=8) == translation
     assert "▁" in tsa_fairseq.load(path).translate(sentence, beam=1, max_len_b=8)
 
 
@@ -134,6 +161,10 @@ def test_a_stock_checkpoint(task, data, tmp_path):
             RELEASE / "tree.pt", dict(data="nowhere"),
             "data: got 'nowhere', which has no dict.digits.txt; "
             "expected what fairseq-preprocess made",
+        ),
+        (
+            RELEASE / "tree.pt", dict(subwords=str(RELEASE / "expected.json")),
+            f"subwords: '{RELEASE / 'expected.json'}' is not a sentencepiece model",
         ),
         (
             RELEASE / "tree.pt", dict(subwords="nowhere"),

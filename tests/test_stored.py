@@ -69,8 +69,8 @@ def test_it_can_be_exported_to_ctranslate2(release, tmp_path):
     assert tsa_fairseq.load(out).translate(made["sentences"]) == words
 
 
-def test_the_best_leaf_goes_on_being_found(release, tmp_path, capsys):
-    """Averaging, too: the mean of one checkpoint is that checkpoint."""
+def test_it_can_be_averaged(release, tmp_path):
+    """The mean of one checkpoint is that checkpoint."""
     made, mean = expected(release), tmp_path / "mean.pt"
     assert main(["average", str(mean), str(release / "tree.pt")]) == 0
     translator = tsa_fairseq.load(mean, data=str(release))

@@ -16,6 +16,12 @@ from tsa_fairseq.precision import widened
 # checkpoint_last.pt and checkpoint_best.pt.
 _WRITTEN = re.compile(r"checkpoint(\d+|_\d+_\d+|\.best_\w+_[\d.]+)\.pt")
 
+# What a model computes with parameters that have the same names and shapes.
+_SHAPING = (
+    *("tree", "encoder_attention_heads", "decoder_attention_heads", "activation_fn"),
+    *("encoder_normalize_before", "decoder_normalize_before"),
+)
+
 
 def average(paths: Sequence[str], say: Callable[[str], None]) -> dict[str, Any]:
     """A checkpoint whose parameters are the mean of several, added up in float32.
@@ -32,13 +38,16 @@ def average(paths: Sequence[str], say: Callable[[str], None]) -> dict[str, Any]:
     """
     total: dict[str, Tensor] = {}
     state: dict[str, Any] = {}
+    arguments: dict[str, Any] = {}
     for path in paths:
         say(f"reading {path}")
         state = read_checkpoint(path, "CHECKPOINT")
         model = {name: widened(tensor) for name, tensor in state["model"].items()}
         if not total:
             total = {name: tensor.clone() for name, tensor in model.items()}
+            arguments = vars(model_arguments(state))
             continue
+        _check_arguments(paths[0], arguments, path, vars(model_arguments(state)))
         _check_same(paths[0], total, path, model)
         for name, tensor in model.items():
             if tensor.is_floating_point():
@@ -101,6 +110,17 @@ def _choose(
 def _updates(state: dict[str, Any]) -> int:
     history = state.get("optimizer_history") or [{}]
     return history[-1].get("num_updates", 0)
+
+
+def _check_arguments(first: str, theirs: dict[str, Any], path: str, ours: dict[str, Any]) -> None:
+    """Parameters of the same shapes need not be of the same model."""
+    for name in _SHAPING:
+        here, there = ours.get(name), theirs.get(name)
+        if here != there:
+            raise UsageError(
+                f"CHECKPOINT: '{path}' does not fit '{first}': its --{name.replace('_', '-')} is "
+                f"{here}, there {there}"
+            )
 
 
 def _check_same(first: str, theirs: dict[str, Tensor], path: str, ours: dict[str, Tensor]) -> None:

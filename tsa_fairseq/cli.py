@@ -2,7 +2,6 @@
 
 import argparse
 import logging
-import os
 import sys
 import warnings
 from argparse import Namespace
@@ -15,7 +14,7 @@ from tsa_fairseq.averaging import average, best, newest
 from tsa_fairseq.cli_export import add_export, progress
 from tsa_fairseq.cli_tree import add_tree
 from tsa_fairseq.errors import UsageError
-from tsa_fairseq.folders import save, write_file
+from tsa_fairseq.folders import check_file, save, write_file
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -60,8 +59,11 @@ def average_checkpoints(args: Namespace) -> str:
     Raises:
         UsageError: files that do not fit each other, too few of them, or an OUT that exists.
     """
-    if os.path.lexists(args.out) and not args.force:
-        raise UsageError(f"OUT: '{args.out}' exists; expected a new file, or --force")
+
+    def check() -> None:
+        check_file(args.out, args.force)
+
+    check()
     paths, choose = args.inputs, {"--last": args.last, "--best": args.best}
     given = [flag for flag, number in choose.items() if number is not None]
     if len(paths) == 1 and Path(paths[0]).is_dir():
@@ -72,7 +74,7 @@ def average_checkpoints(args: Namespace) -> str:
     elif given:
         raise UsageError(f"{given[0]}: takes one folder of checkpoints; expected no file names")
     state = average(paths, progress)
-    write_file(args.out, lambda path: save(state, path))
+    write_file(args.out, lambda path: save(state, path), check)
     names = ", ".join(Path(path).name for path in paths)
     return f"{args.out}: the mean of {len(paths)} checkpoints, {names}"
 

@@ -3,16 +3,18 @@
 import argparse
 import sys
 from argparse import Namespace
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from tsa_fairseq.checkpoint import check_exists, count_parameters
+from tsa_fairseq.checkpoint import count_parameters
 from tsa_fairseq.ctranslate import check_representable
 from tsa_fairseq.deploy import MODEL, TARGETS, Package, origin
 from tsa_fairseq.dictionaries import Dictionaries
 from tsa_fairseq.errors import UsageError, check_choice
 from tsa_fairseq.export import TEACHER_FLAG, TreeCheckpoint
 from tsa_fairseq.folders import check_target, write_whole
+from tsa_fairseq.subwords import check_pieces
 from tsa_fairseq.teacher import read_teacher
 from tsa_fairseq.validation import METRICS, Scores, leaf_scores
 
@@ -75,22 +77,27 @@ def export(args: Namespace) -> str:
         inputs.append(teacher)
     if args.to == "ctranslate2":
         _, of_teacher = read_teacher(teacher, lazy=True) if teacher else (None, None)
-        task = checkpoint.state["cfg"]["task"].get("_name", "translation")
+        task = checkpoint.task.get("_name") or checkpoint.task.get("task") or "translation"
         check_representable(of_teacher or checkpoint.arguments, task, args.quantization)
     dictionaries = Dictionaries.find(checkpoint.state, args.data, "--data")
     inputs.append(dictionaries.folder)
     if args.subwords is not None:
-        check_exists(args.subwords, "--subwords")
         inputs.append(args.subwords)
-    check_target(Path(args.out), args.force, inputs)
 
+    def check() -> None:
+        check_target(Path(args.out), args.force, inputs)
+
+    check()
+    if args.subwords is not None:
+        check_pieces(args.subwords, "--subwords", dictionaries.source_words.symbols)
     package = Package(args.to, args.quantization, dictionaries, args.subwords)
     scores: Scores | None = None
     if args.leaf == "best":
         metric = args.metric or DEFAULT_METRIC
         scores = leaf_scores(metric, args.checkpoint, dictionaries.folder, progress)
+        checkpoint.check_unchanged()
         leaves = [scores.best]
-    written = _write(args, checkpoint, leaves, package, scores, teacher)
+    written = _write(args, checkpoint, leaves, package, scores, teacher, check)
     lines = []
     for name, (folder, parameters) in written.items():
         size = (folder / MODEL[args.to]).stat().st_size
@@ -131,6 +138,7 @@ def _write(
     package: Package,
     scores: Scores | None,
     teacher: str,
+    check: Callable[[], None],
 ) -> dict[str, tuple[Path, int]]:
     """Make the folders; where each is, by what is in it, and how many parameters that has."""
     out = Path(args.out)
@@ -152,7 +160,7 @@ def _write(
             package.write(state, origin(checkpoint, leaf, **figures), folder / inside)
             found[f"leaf {leaf}"] = out / inside, count_parameters(state["model"])
 
-    write_whole(out, fill)
+    write_whole(out, fill, check)
     return found
 
 

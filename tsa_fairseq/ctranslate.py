@@ -10,12 +10,14 @@ from tsa_fairseq.errors import UsageError, check_choice
 from tsa_fairseq.folders import save
 
 FLAG = "--to"
-# What its decoder computes otherwise than fairseq's, and its converter does not look at.
+# What it cannot do; of most of these, its converter takes no notice.
 _IGNORED = (
     *("scale_attn", "scale_heads", "scale_fc", "scale_resids", "no_decoder_final_norm"),
     *("no_cross_attention", "cross_self_attention", "char_inputs", "adaptive_input"),
-    "quant_noise_pq",
+    *("quant_noise_pq", "no_token_positional_embeddings"),
 )
+# What the converter has a name for, of fairseq's that work.
+_ACTIVATIONS = ("relu", "gelu", "gelu_fast", "gelu_accurate")
 _EQUAL = ("normalize_before", "attention_heads")
 
 
@@ -46,6 +48,9 @@ def check_representable(arguments: Namespace, task: str, quantization: str | Non
     for name in _IGNORED:
         if getattr(arguments, name, False):
             reasons.append(f"--{_dashed(name)} is set")
+    activation = getattr(arguments, "activation_fn", "relu")
+    if activation not in _ACTIVATIONS:
+        reasons.append(f"--activation-fn is {activation}, not one of {', '.join(_ACTIVATIONS)}")
     for name in ("decoder_input_dim", "decoder_output_dim"):
         found = getattr(arguments, name, arguments.decoder_embed_dim)
         if found != arguments.decoder_embed_dim:

@@ -175,11 +175,10 @@ class TreeDecoder(TransformerDecoderBase):
             self.topology.check_leaf(leaf)
         nodes = NodeViews(self.topology, views)
         if trunk_gradient == "sum":
+            return self._run_tree(prev_output_tokens, encoder_out, leaves, nodes)
+        with averaged_encoder_gradient(nodes, self.node):
             run = self._run_tree(prev_output_tokens, encoder_out, leaves, nodes)
-        else:
-            with averaged_encoder_gradient(nodes, self.node):
-                run = self._run_tree(prev_output_tokens, encoder_out, leaves, nodes)
-            average_at_splits(nodes, run.states)
+        average_at_splits(nodes, run.states)
         return run
 
     def _run_tree(

@@ -8,17 +8,23 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tsa_fairseq.checkpoint import checksum
 from tsa_fairseq.ctranslate import write_ctranslate2
 from tsa_fairseq.dictionaries import Dictionaries
 from tsa_fairseq.export import TreeCheckpoint
-from tsa_fairseq.folders import save
+from tsa_fairseq.folders import ORIGIN, save
+from tsa_fairseq.subwords import kind_of
 from tsa_fairseq.version import __version__
 
 TARGETS = ("fairseq", "ctranslate2")
 # The names under which fairseq's hub interface and CTranslate2 look for them.
 MODEL = {"fairseq": "model.pt", "ctranslate2": "model.bin"}
-SUBWORDS, ORIGIN = "sentencepiece.bpe.model", "export.json"
+SUBWORDS = "sentencepiece.bpe.model"
+# What joins a hypothesis to text, by the kind of the dictionary's subwords.
+_JOINED = {
+    None: "' '.join(words)",
+    "subword_nmt": "' '.join(words).replace('@@ ', '')",
+    "sentencepiece": "''.join(words).replace('▁', ' ').strip()",
+}
 
 
 @dataclass(frozen=True)
@@ -54,7 +60,10 @@ class Package:
         task["target_lang"] = self.dictionaries.target
         if self.to == "ctranslate2":
             write_ctranslate2(state, folder, self.dictionaries, self.quantization)
+            model = state["cfg"]["model"]
+            longest = [model.get(f"max_{side}_positions", 1024) for side in ("source", "target")]
             origin = {**origin, "quantization": self.quantization or "float32"}
+            origin["max_positions"] = longest
         else:
             save(state, folder / MODEL[self.to])
             self.dictionaries.copy_to(folder)
@@ -68,25 +77,31 @@ class Package:
             return shlex.join(["python", "-c", self._program(folder)])
         words = ["fairseq-interactive", folder, "--path", folder / MODEL[self.to]]
         words += ["-s", self.dictionaries.source, "-t", self.dictionaries.target, "--beam", 5]
+        kind = kind_of(self.dictionaries.target_words.symbols)
         if self.subwords is not None:
             words += ["--bpe", "sentencepiece", "--sentencepiece-model", folder / SUBWORDS]
+        elif kind is not None:
+            words += ["--remove-bpe", kind]
         return shlex.join(map(str, words))
 
     def _program(self, folder: Path) -> str:
-        cut, join, parts = "line.split()", "' '.join", ["import os, sys, ctranslate2"]
+        packages, cut = ["os", "sys", "ctranslate2"], "line.split()"
+        join = _JOINED[kind_of(self.dictionaries.target_words.symbols)]
+        parts = []
         if self.subwords is not None:
-            parts = ["import os, sys, ctranslate2, sentencepiece"]
+            packages.append("sentencepiece")
             path = str(folder / SUBWORDS)
-            parts.append(f"s = sentencepiece.SentencePieceProcessor(model_file={path!r})")
-            cut, join = "s.encode(line.strip(), out_type=str)", "s.decode"
+            parts.append(f"pieces = sentencepiece.SentencePieceProcessor(model_file={path!r})")
+            cut, join = "pieces.encode(line.strip(), out_type=str)", "pieces.decode(words)"
         parts.append(f"lines = [{cut} for line in sys.stdin]")
         # a thread a core, with a batch each: more to a batch slow small models down
         threads = "inter_threads=os.cpu_count(), intra_threads=1"
         parts.append(f"translator = ctranslate2.Translator({str(folder)!r}, {threads})")
-        options = "beam_size=5, max_batch_size=32"
+        options = "beam_size=5, max_batch_size=32, max_input_length=0"
         parts.append(f"found = translator.translate_batch(lines, {options})")
-        parts.append(f"print(*({join}(one.hypotheses[0]) for one in found), sep='\\n')")
-        return "; ".join(parts)
+        parts.append("texts = [one.hypotheses[0] for one in found]")
+        parts.append(f"print(*({join} for words in texts), sep='\\n')")
+        return "; ".join([f"import {', '.join(packages)}", *parts])
 
 
 def origin(checkpoint: TreeCheckpoint, leaf: int | str, **figures: Any) -> dict[str, Any]:
@@ -95,7 +110,7 @@ def origin(checkpoint: TreeCheckpoint, leaf: int | str, **figures: Any) -> dict[
         "leaf": leaf,
         "tree": str(checkpoint.topology),
         "source": os.path.basename(checkpoint.path),
-        "source_sha256": checksum(checkpoint.path, "CHECKPOINT"),
+        "source_sha256": checkpoint.sha256,
         "updates": checkpoint.updates,
         **figures,
         "tsa_fairseq": __version__,

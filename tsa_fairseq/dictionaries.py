@@ -3,7 +3,6 @@
 import os
 import re
 import shutil
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
@@ -17,62 +16,87 @@ from tsa_fairseq.errors import UsageError
 
 @dataclass(frozen=True)
 class Dictionaries:
-    """The languages of a model, and where their dictionaries are."""
+    """The languages of a model, where their dictionaries are, and what these hold."""
 
     folder: str
     source: str
     target: str
+    source_words: Dictionary
+    target_words: Dictionary
 
     @classmethod
-    def find(cls, state: dict[str, Any], folder: str | None, flag: str) -> "Dictionaries":
-        """In a folder, or else in the data that a checkpoint names.
+    def find(
+        cls, state: dict[str, Any], given: str | None, flag: str, beside: str = ""
+    ) -> "Dictionaries":
+        """In the folder that was given, or else beside the checkpoint or in the data that it names.
 
         Args:
             state: a checkpoint.
-            folder: where they are; None if the user did not say.
+            given: a folder; None if the user did not say.
             flag: how the user says it, for the message.
+            beside: the checkpoint's own folder, if they may lie there.
 
         Raises:
-            UsageError: they are not there, or are not those of the model.
+            UsageError: they are not there, are broken, or are not those of the model.
         """
         stored = stored_data(state)
-        place = folder or stored
-        languages = _languages(state, place)
-        names = [f"dict.{language}.txt" for language in languages] or ["data of two languages"]
-        for name in names:
-            if not languages or not os.path.isfile(os.path.join(place, name)):
-                given = f"got '{folder}', which" if folder else f"not given, and '{stored}'"
-                raise UsageError(
-                    f"{flag}: {given} has no {name}; expected what fairseq-preprocess made"
-                )
-        found = cls(place, *languages)
-        found._check_sizes(state, flag)
-        return found
-
-    def _files(self) -> Iterator[Path]:
-        for language in (self.source, self.target):
-            yield Path(self.folder) / f"dict.{language}.txt"
-
-    def _check_sizes(self, state: dict[str, Any], flag: str) -> None:
-        for side, file in zip(("encoder", "decoder"), self._files(), strict=True):
-            words = len(Dictionary.load(str(file)))
-            rows = state["model"][f"{side}.embed_tokens.weight"].size(0)
-            if words != rows:
-                raise UsageError(
-                    f"{flag}: '{file}' has {words:,} words, the model {rows:,}; "
-                    "expected the dictionary that it was trained with"
-                )
+        places = [given] if given else [place for place in (beside, stored) if place]
+        for place in places:
+            languages = _languages(state, place)
+            if languages and not _missing(place, languages):
+                files = [_file(place, language) for language in languages]
+                words = [_read(file, flag) for file in files]
+                _check_sizes(state, files, words, flag)
+                return cls(place, *languages, *words)
+        last = given or stored
+        languages = _languages(state, last)
+        lacks = _missing(last, languages) or "data of two languages"
+        said = f"got '{given}', which" if given else f"not given, and '{stored}'"
+        raise UsageError(f"{flag}: {said} has no {lacks}; expected what fairseq-preprocess made")
 
     def copy_to(self, folder: Path) -> None:
         """Both files, as they are."""
-        for file in self._files():
-            shutil.copyfile(file, folder / file.name)
+        for language in (self.source, self.target):
+            file = _file(self.folder, language)
+            shutil.copyfile(file, folder / os.path.basename(file))
 
     def task(self) -> Any:
         """As much of fairseq's translation task as building a model takes."""
-        source, target = (Dictionary.load(str(file)) for file in self._files())
-        languages = SimpleNamespace(source_lang=self.source, target_lang=self.target)
-        return SimpleNamespace(source_dictionary=source, target_dictionary=target, cfg=languages)
+        return SimpleNamespace(
+            source_dictionary=self.source_words,
+            target_dictionary=self.target_words,
+            cfg=SimpleNamespace(source_lang=self.source, target_lang=self.target),
+        )
+
+
+def _file(folder: str, language: str) -> str:
+    return os.path.join(folder, f"dict.{language}.txt")
+
+
+def _missing(folder: str, languages: list[str]) -> str | None:
+    """The first dictionary that a folder does not have."""
+    files = (_file(folder, language) for language in languages)
+    return next((os.path.basename(file) for file in files if not os.path.isfile(file)), None)
+
+
+def _read(file: str, flag: str) -> Dictionary:
+    try:
+        return Dictionary.load(file)
+    except Exception as error:  # fairseq raises ValueError, RuntimeError or a bare Exception
+        reason = str(error).strip().splitlines()[0]
+        raise UsageError(f"{flag}: '{file}' is not a dictionary of fairseq's: {reason}") from None
+
+
+def _check_sizes(
+    state: dict[str, Any], files: list[str], dictionaries: list[Dictionary], flag: str
+) -> None:
+    for side, file, words in zip(("encoder", "decoder"), files, dictionaries, strict=True):
+        rows = state["model"][f"{side}.embed_tokens.weight"].size(0)
+        if len(words) != rows:
+            raise UsageError(
+                f"{flag}: '{file}' has {len(words):,} words, the model {rows:,}; "
+                "expected the dictionary that it was trained with"
+            )
 
 
 def _languages(state: dict[str, Any], folder: str) -> list[str]:

@@ -34,6 +34,7 @@ class TreeCheckpoint:
     state: dict[str, Any]
     arguments: Namespace
     topology: Topology
+    sha256: str
 
     @classmethod
     def read(cls, path: str, flag: str = "CHECKPOINT") -> "TreeCheckpoint":
@@ -49,8 +50,41 @@ class TreeCheckpoint:
             raise UsageError(
                 f"{flag}: '{path}' is a model of --arch {arch}; expected a tsa_transformer"
             )
-        topology = Topology.parse(arguments.tree, arguments.decoder_layers)
-        return cls(path, state, arguments, topology)
+        lacks = _lacking(state, arguments)
+        if lacks is None:
+            topology = Topology.parse(arguments.tree, arguments.decoder_layers)
+            found = cls(path, state, arguments, topology, checksum(path, flag))
+            lacks = found._lacking_parameter()
+        if lacks is not None:
+            raise UsageError(f"{flag}: '{path}' is no complete checkpoint of a tree: no {lacks}")
+        return found
+
+    def check_unchanged(self, flag: str = "CHECKPOINT") -> None:
+        """Refuse what was found out from the file since it was read, if it is another one now.
+
+        Raises:
+            UsageError: a training has replaced it.
+        """
+        if checksum(self.path, flag) != self.sha256:
+            raise UsageError(
+                f"{flag}: '{self.path}' was replaced while it was looked at; try again, or copy it "
+                "first"
+            )
+
+    def _lacking_parameter(self) -> str | None:
+        model = self.state["model"]
+        names = (
+            _source(name, leaf, path)
+            for leaf, path in enumerate(self.topology.paths)
+            for name in model
+            if not name.startswith(_NOT_STOCK)
+        )
+        return next((f"parameter {name}" for name in names if name not in model), None)
+
+    @property
+    def task(self) -> dict[str, Any]:
+        """The task's configuration."""
+        return vars(model_arguments(self.state, "task"))
 
     @property
     def updates(self) -> int | None:
@@ -139,6 +173,8 @@ class TreeCheckpoint:
         ours = ("tree", "kd_")
         kept = {n: v for n, v in vars(arguments).items() if not n.startswith(ours)}
         kept.update(arch="transformer", _name="transformer", criterion=CRITERION, user_dir=None)
+        # the embeddings are in the checkpoint: the file that they came from is not needed
+        kept.update(encoder_embed_path=None, decoder_embed_path=None)
         trained = cfg["criterion"]
         names = ("label_smoothing", "ignore_prefix_size", "sentence_avg")
         smoothed = {name: trained[name] for name in names if name in trained}
@@ -146,11 +182,25 @@ class TreeCheckpoint:
         cfg["model"] = kept
         cfg["criterion"] = {"_name": CRITERION, **smoothed, "report_accuracy": False}
         cfg["common"]["user_dir"] = None
+        cfg["task"] = self.task
         return cfg
 
     def _history(self) -> dict[str, Any]:
         last = self.state["optimizer_history"][-1]
         return {**last, "criterion_name": "LabelSmoothedCrossEntropyCriterion"}
+
+
+def _lacking(state: dict[str, Any], arguments: Namespace) -> str | None:
+    """What an export is made of beside the parameters, if a checkpoint does not have it."""
+    cfg = state.get("cfg") or {}
+    history, extra = state.get("optimizer_history"), state.get("extra_state") or {}
+    present = {
+        "'decoder_layers' among the model's arguments": hasattr(arguments, "decoder_layers"),
+        **{f"'{part}' in its 'cfg'": part in cfg for part in ("task", "criterion", "common")},
+        "'optimizer_history'": bool(history),
+        "'train_iterator' in its 'extra_state'": "train_iterator" in extra,
+    }
+    return next((what for what, there in present.items() if not there), None)
 
 
 def _source(name: str, leaf: int, path: tuple[int, ...]) -> str:

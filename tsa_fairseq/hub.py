@@ -1,13 +1,11 @@
 """``tsa_fairseq.load``: translate from Python, in the manner of fairseq's hub interface."""
 
-import dataclasses
 import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, overload
 
 from fairseq import checkpoint_utils
-from fairseq.dataclass.configs import GenerationConfig
 from fairseq.hub_utils import GeneratorHubInterface
 from omegaconf import open_dict
 
@@ -15,11 +13,21 @@ from tsa_fairseq.checkpoint import check_exists, model_arguments, read_checkpoin
 from tsa_fairseq.deploy import MODEL, SUBWORDS
 from tsa_fairseq.dictionaries import Dictionaries
 from tsa_fairseq.errors import UsageError
-from tsa_fairseq.hub_ctranslate2 import CTranslate2Translator, check_options
+from tsa_fairseq.hub_ctranslate2 import (
+    CTranslate2Translator,
+    check_beam,
+    check_lengths,
+    check_options,
+)
+from tsa_fairseq.subwords import read_pieces
 
-# What is set by arguments of their own, or is none of a translation's.
-_NOT_OPTIONS = {"_name", "beam"}
-_OPTIONS = sorted({field.name for field in dataclasses.fields(GenerationConfig)} - _NOT_OPTIONS)
+# Those of fairseq's that change the best hypothesis.
+_OPTIONS = (
+    *("lenpen", "unkpen", "unnormalized", "temperature", "no_repeat_ngram_size"),
+    *("min_len", "max_len_a", "max_len_b", "match_source_len", "no_early_stop"),
+    *("sampling", "sampling_topk", "sampling_topp"),
+    *("diverse_beam_groups", "diverse_beam_strength", "diversity_rate"),
+)
 
 
 class Translator(GeneratorHubInterface):
@@ -61,19 +69,16 @@ class Translator(GeneratorHubInterface):
         if isinstance(sentences, str):
             return self.translate([sentences], beam, verbose, **options)[0]
         check_options(options, _OPTIONS)
-        if beam < 1:
-            raise UsageError(f"beam: got {beam}; expected 1 or more")
+        check_beam(beam)
         tokens = [self.encode(sentence) for sentence in sentences]
-        longest = min(self.max_positions[0], self.cfg.dataset.max_tokens or self.max_positions[0])
-        for number, sentence in enumerate(tokens):
-            if len(sentence) > longest:
-                raise UsageError(
-                    f"sentences: number {number} has {len(sentence)} words or pieces; "
-                    f"expected at most {longest}"
-                )
+        most = self.max_positions[0]
+        check_lengths(list(map(len, tokens)), min(most, self.cfg.dataset.max_tokens or most))
         if not tokens:
             return []
-        found = self.generate(tokens, beam, verbose, **options)
+        try:
+            found = self.generate(tokens, beam, verbose, **options)
+        except AssertionError as error:  # of its options that contradict each other
+            raise UsageError(f"fairseq refuses the options: {error}") from None
         return [self.decode(hypotheses[0]["tokens"]) for hypotheses in found]
 
 
@@ -114,18 +119,20 @@ def load(
         if not hasattr(model_arguments(state), "tree"):
             raise UsageError(f"inference: got '{inference}'; '{path}' is no tree's checkpoint")
         overrides["tree_inference"] = inference
-    here = data or (str(folder) if any(folder.glob("dict.*.txt")) else None)
-    dictionaries = Dictionaries.find(state, here, "data")
+    dictionaries = Dictionaries.find(state, data, "data", beside=str(folder))
     overrides.update(
         data=dictionaries.folder,
         source_lang=dictionaries.source,
         target_lang=dictionaries.target,
+        encoder_embed_path=None,
+        decoder_embed_path=None,
     )
     models, cfg, task = checkpoint_utils.load_model_ensemble_and_task(
         [str(file)], arg_overrides=overrides
     )
     pieces = _subwords(folder, subwords)
     if pieces is not None:
+        read_pieces(pieces, "subwords")
         with open_dict(cfg):
             cfg.bpe = {"_name": "sentencepiece", "sentencepiece_model": pieces}
     return Translator(cfg, task, models).eval()

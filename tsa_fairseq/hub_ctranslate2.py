@@ -1,14 +1,16 @@
 """A CTranslate2 model with the interface of fairseq's hub."""
 
 import importlib.util
+import json
 import os
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, overload
 
-import sentencepiece
-
 from tsa_fairseq.errors import UsageError
+from tsa_fairseq.folders import ORIGIN
+from tsa_fairseq.subwords import read_pieces
 
 # Sentences of a batch; CTranslate2 puts all into one if it is not told.
 BATCH = 32
@@ -19,7 +21,7 @@ _OPTIONS = {
     "min_len": "min_decoding_length",
     "no_repeat_ngram_size": "no_repeat_ngram_size",
 }
-_DEFAULTS = {"max_decoding_length": 200}
+MAX_LENGTH = 200  # fairseq's
 
 
 class CTranslate2Translator:
@@ -44,6 +46,8 @@ class CTranslate2Translator:
             )
         import ctranslate2
 
+        self.pieces = None if subwords is None else read_pieces(subwords, "subwords")
+        self.longest = _longest(folder)
         try:
             # a thread a core, with a batch each: more to a batch slow small models down
             self.model = ctranslate2.Translator(
@@ -52,11 +56,6 @@ class CTranslate2Translator:
         except (RuntimeError, ValueError) as error:
             reason = str(error).splitlines()[0]
             raise UsageError(f"path: CTranslate2 refuses '{folder}': {reason}") from None
-        self.pieces = (
-            None
-            if subwords is None
-            else sentencepiece.SentencePieceProcessor(model_file=str(subwords))
-        )
 
     @overload
     def translate(self, sentences: str, beam: int = ..., **options: Any) -> str: ...
@@ -75,16 +74,22 @@ class CTranslate2Translator:
                 ``no_repeat_ngram_size``.
 
         Raises:
-            UsageError: another option.
+            UsageError: another option, or a sentence that is too long.
         """
         if isinstance(sentences, str):
             return self.translate([sentences], beam, **options)[0]
+        most_source, most_target = self.longest
         check_options(options, list(_OPTIONS))
-        if beam < 1:
-            raise UsageError(f"beam: got {beam}; expected 1 or more")
-        chosen = {**_DEFAULTS, **{_OPTIONS[name]: value for name, value in options.items()}}
+        check_beam(beam)
+        limit = min(options.get("max_len_b", MAX_LENGTH), most_target)
+        if not 1 <= options.get("min_len", 1) <= limit:
+            raise UsageError(f"min_len: got {options['min_len']}; expected 1 to {limit}")
+        chosen = {_OPTIONS[name]: value for name, value in options.items()}
+        chosen["max_decoding_length"] = limit
+        sources = [self._encode(sentence) for sentence in sentences]
+        check_lengths([len(source) + 1 for source in sources], most_source)
         found = self.model.translate_batch(
-            [self._encode(sentence) for sentence in sentences],
+            sources,
             beam_size=beam,
             max_batch_size=BATCH,
             max_input_length=0,
@@ -99,6 +104,38 @@ class CTranslate2Translator:
 
     def _decode(self, words: list[str]) -> str:
         return " ".join(words) if self.pieces is None else self.pieces.decode(words)
+
+
+def _longest(folder: Path) -> tuple[int, int]:
+    """Positions of source and target that the model was trained with; as ``export.json`` says."""
+    file = folder / ORIGIN
+    said = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+    source, target = said.get("max_positions", (sys.maxsize, sys.maxsize))
+    return source, target - 1  # the last one is that of the sentence's end
+
+
+def check_beam(beam: int) -> None:
+    """Refuse no hypotheses.
+
+    Raises:
+        UsageError: it is less than 1.
+    """
+    if beam < 1:
+        raise UsageError(f"beam: got {beam}; expected 1 or more")
+
+
+def check_lengths(lengths: Sequence[int], most: int) -> None:
+    """Refuse what the model has no positions for.
+
+    Raises:
+        UsageError: a sentence is longer.
+    """
+    for number, length in enumerate(lengths):
+        if length > most:
+            raise UsageError(
+                f"sentences: number {number} has {length} words or pieces, its end included; "
+                f"expected at most {most}"
+            )
 
 
 def check_options(given: dict[str, Any], known: Sequence[str]) -> None:

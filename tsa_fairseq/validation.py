@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from tsa_fairseq.errors import UsageError
+from tsa_fairseq.subwords import kind_of
 
 METRICS = ("nll", "bleu")
 SUBSET = "valid"
@@ -66,7 +67,8 @@ def leaf_scores(metric: str, path: str, data: str, say: Callable[[str], None]) -
     from fairseq import checkpoint_utils
 
     models, _, task = checkpoint_utils.load_model_ensemble_and_task(
-        [path], arg_overrides={"data": data}
+        [path],
+        arg_overrides={"data": data, "encoder_embed_path": None, "decoder_embed_path": None},
     )
     try:
         task.load_dataset(SUBSET)
@@ -122,7 +124,7 @@ def _bleu(
 
     generator = task.build_generator([model], Namespace(beam=BEAM))
     words = task.target_dictionary
-    joined = _subwords(words.symbols)
+    joined = kind_of(words.symbols)
     references = [
         words.string(row[row != words.pad()], joined, escape_unk=True)
         for sample in batches
@@ -139,10 +141,3 @@ def _bleu(
         ]
         values.append(metric.corpus_score(translations, [references]).score)
     return Scores("bleu", tuple(values), str(metric.get_signature()))
-
-
-def _subwords(symbols: list[str]) -> str | None:
-    """fairseq's name for the subwords that a dictionary is made of."""
-    if any(symbol.startswith("▁") for symbol in symbols):
-        return "sentencepiece"
-    return "subword_nmt" if any(symbol.endswith("@@") for symbol in symbols) else None
