@@ -13,6 +13,7 @@ from fairseq import options
 
 import tsa_fairseq
 from tsa_fairseq.cli import _parser
+from tsa_fairseq.hub import _OPTIONS
 
 ROOT = Path(__file__).parent.parent
 DOCUMENTS = [
@@ -113,19 +114,23 @@ def test_pip_installs_from_the_clone(argv):
 
 
 def test_python_calls_fit_the_functions():
-    """Every call of tsa_fairseq.load takes those arguments."""
+    """Arguments of tsa_fairseq.load and of translate."""
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     blocks = re.findall(r"^```python\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
-    calls = [
-        node
-        for block in blocks
-        for node in ast.walk(ast.parse(block))
-        if isinstance(node, ast.Call) and ast.unparse(node.func) == "tsa_fairseq.load"
-    ]
-    assert len(calls) == 2
+    trees = [ast.parse(block) for block in blocks]
+    calls = [node for tree in trees for node in ast.walk(tree) if isinstance(node, ast.Call)]
+    checked = 0
     for call in calls:
+        name = ast.unparse(call.func)
         keywords = {word.arg: ast.literal_eval(word.value) for word in call.keywords}
-        inspect.signature(tsa_fairseq.load).bind(*map(ast.literal_eval, call.args), **keywords)
+        if name == "tsa_fairseq.load":
+            inspect.signature(tsa_fairseq.load).bind(*map(ast.literal_eval, call.args), **keywords)
+        elif name.endswith(".translate"):
+            assert keywords.keys() <= {"beam", *_OPTIONS}
+        else:
+            continue
+        checked += 1
+    assert checked >= 4
 
 
 def test_printed_tree_is_what_the_command_prints(capsys):
