@@ -11,9 +11,8 @@ from tsa_fairseq.precision import widened
 
 Mixture = Literal["ensemble", "gate"]
 MIXTURES: tuple[Mixture, ...] = ("ensemble", "gate")
-# A leaf's predictions in a block: on a CPU they stay in its cache until they are mixed.
-BLOCK_BYTES = {"cpu": 2**21}
-BLOCK_BYTES_ELSEWHERE = 2**28
+# Of one leaf's predictions in a block; smaller blocks lose more by reading the output matrix again.
+BLOCK_BYTES = 2**25
 
 
 def mix(
@@ -36,8 +35,7 @@ def mix(
     """
     rows = [feature.flatten(0, 1) for feature in features]  # B · T x D
     gate = None if scores is None else widened(scores).softmax(dim=-1).flatten(0, 1)
-    bytes_ = BLOCK_BYTES.get(rows[0].device.type, BLOCK_BYTES_ELSEWHERE)
-    size = max(1, bytes_ // (4 * words))
+    size = max(1, BLOCK_BYTES // (4 * words))
     mixed = torch.empty(
         (len(rows[0]), words), dtype=widened(rows[0][:0]).dtype, device=rows[0].device
     )
