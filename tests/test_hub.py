@@ -97,6 +97,20 @@ def test_options_that_contradict_each_other(options, exported):
         tsa_fairseq.load(exported).translate("7", **options)
 
 
+def test_no_translation_at_all(tmp_path, capsys):
+    out = tmp_path / "out"
+    command_line(
+        capsys, "export", RELEASE / "tree.pt", out, "--data", RELEASE, "--to", "ctranslate2"
+    )
+    for options, message in (
+        (dict(max_len_b=0), "max_len_b: got 0; expected 1 or more"),
+        (dict(min_len=64), "min_len: got 64; expected 1 to 63"),
+        (dict(min_len=0), "min_len: got 0; expected 1 to 63"),
+    ):
+        with pytest.raises(UsageError, match=exactly(message)):
+            tsa_fairseq.load(out).translate("7", **options)
+
+
 @pytest.mark.parametrize("name", ["nbest", "prefix_size", "replace_unk", "score_reference"])
 def test_options_that_would_do_nothing(name, exported):
     with pytest.raises(UsageError, match=f"^{name}: no such option; expected some of lenpen, "):

@@ -64,7 +64,7 @@ class Translator(GeneratorHubInterface):
                 ``max_len_a=1.2``, ``sampling=True``, ...
 
         Raises:
-            UsageError: an option that fairseq does not have, or a sentence that is too long.
+            UsageError: an option that does not exist, or a sentence that is too long.
         """
         if isinstance(sentences, str):
             return self.translate([sentences], beam, verbose, **options)[0]
@@ -120,6 +120,9 @@ def load(
             raise UsageError(f"inference: got '{inference}'; '{path}' is no tree's checkpoint")
         overrides["tree_inference"] = inference
     dictionaries = Dictionaries.find(state, data, "data", beside=str(folder))
+    pieces = _subwords(folder, subwords)
+    if pieces is not None:
+        read_pieces(pieces, "subwords")
     overrides.update(
         data=dictionaries.folder,
         source_lang=dictionaries.source,
@@ -130,9 +133,7 @@ def load(
     models, cfg, task = checkpoint_utils.load_model_ensemble_and_task(
         [str(file)], arg_overrides=overrides
     )
-    pieces = _subwords(folder, subwords)
     if pieces is not None:
-        read_pieces(pieces, "subwords")
         with open_dict(cfg):
             cfg.bpe = {"_name": "sentencepiece", "sentencepiece_model": pieces}
     return Translator(cfg, task, models).eval()

@@ -82,8 +82,11 @@ class CTranslate2Translator:
         check_options(options, list(_OPTIONS))
         check_beam(beam)
         limit = min(options.get("max_len_b", MAX_LENGTH), most_target)
-        if not 1 <= options.get("min_len", 1) <= limit:
-            raise UsageError(f"min_len: got {options['min_len']}; expected 1 to {limit}")
+        if limit < 1:
+            raise UsageError(f"max_len_b: got {limit}; expected 1 or more")
+        least = options.get("min_len", 1)
+        if not 1 <= least <= limit:
+            raise UsageError(f"min_len: got {least}; expected 1 to {limit}")
         chosen = {_OPTIONS[name]: value for name, value in options.items()}
         chosen["max_decoding_length"] = limit
         sources = [self._encode(sentence) for sentence in sentences]
