@@ -165,6 +165,28 @@ def test_models_of_the_same_shapes_that_differ(name, value, task, data, tmp_path
     assert not (tmp_path / "mean.pt").exists()
 
 
+def test_shared_embeddings_are_stored_once(task, data, tmp_path):
+    paths = [str(tmp_path / f"{n}.pt") for n in range(2)]
+    for path in paths:
+        save_tree(path, task, data, share_all_embeddings=True)
+    mean = average(paths, quiet)["model"]
+    assert mean["encoder.embed_tokens.weight"] is mean["decoder.output_projection.weight"]
+    assert mean["encoder.layers.0.fc1.bias"] is not mean["encoder.layers.1.fc1.bias"]
+
+
+def test_an_input_is_not_replaced(folder, capsys):
+    path = folder / "checkpoint1.pt"
+    before = path.read_bytes()
+    assert main(["average", str(path), str(path), "--force"]) == 1
+    assert capsys.readouterr().err == (
+        f"tsa-fairseq: error: OUT: '{path}' is one of the inputs; expected another file\n"
+    )
+    chosen = folder / "checkpoint3.pt"
+    assert main(["average", str(chosen), str(folder), "--last", "1", "--force"]) == 1
+    assert capsys.readouterr().err.splitlines()[-1].endswith("expected another file")
+    assert path.read_bytes() == before
+
+
 def test_a_file_that_appears_meanwhile_stays(folder, tmp_path, monkeypatch):
     out = tmp_path / "mean.pt"
 

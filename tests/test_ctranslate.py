@@ -202,6 +202,7 @@ def test_printed_commands_join_subwords(words, command, said, data, tmp_path):
         dictionary.add_symbol(word)
     found = Dictionaries(str(data), "de", "en", dictionary, dictionary)
     assert Package("fairseq", None, found, None).command(tmp_path).endswith(command)
+    (tmp_path / "export.json").write_text('{"max_positions": [64, 64]}')
     program = Package("ctranslate2", None, found, None).command(tmp_path)
     (join,) = re.findall(r"print\(\*\((.*) for words in texts\)", shlex.split(program)[-1])
     assert eval(join, {"words": words}) == said

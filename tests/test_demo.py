@@ -374,32 +374,33 @@ def test_what_was_exported_is_read(tmp_path):
         (tmp_path / name).mkdir(parents=True)
     (tmp_path / "data" / "test.de").write_text("am Montag um halb vier\neins\n")
     (folder / "fairseq" / "export.json").write_text('{"leaf": 3}')
+    state = {"model": {"encoder.embed_tokens.weight": torch.zeros(3, 4)}}
+    torch.save(state, folder / "fairseq" / "model.pt")
     (folder / "fairseq.txt").write_text("D-1\t-0.1\teins\nD-0\t-0.1\tam Montag um halb vier\n")
     (folder / "ctranslate2.txt").write_text("am Montag um halb vier\nzwei\n")
     (folder / "fairseq.log").write_text(
         "| Translated 2 sentences (9 tokens) in 0.1s (20.50 sentences/s, 90 tokens/s)\n"
     )
     (folder / "ctranslate2.log").write_text("Translated 2 sentences (1000.25 sentences/s)\n")
-    tree = result("dml", 1.0, [])
-
-    one, other = demo_results.read_deployed(tmp_path, tree, "dml")
+    one, other = demo_results.read_deployed(tmp_path, "dml")
 
     assert (one.name, one.speed, one.exact) == ("leaf 3, exported", 20.5, 1.0)
     assert (other.name, other.speed, other.exact) == ("CTranslate2", 1000.25, 0.5)
+    assert one.inference_parameters == other.inference_parameters == 12
     assert one.bleu == pytest.approx(100) and 50 < other.bleu < 100
     assert one.file == folder / "fairseq" / "model.pt" and one.seconds is one.parameters is None
     assert other.file == folder / "ctranslate2" / "model.bin"
 
     (folder / "ctranslate2.txt").write_text("am Montag um halb vier\n")
     with pytest.raises(report.DemoError) as caught:
-        demo_results.read_deployed(tmp_path, tree, "dml")
+        demo_results.read_deployed(tmp_path, "dml")
     assert str(caught.value) == (
         f"{folder / 'ctranslate2.txt'}: has translations of 1 sentences; expected 2"
     )
     (folder / "fairseq.log").write_text("")
     (folder / "ctranslate2.txt").write_text("a\nb\n")
     with pytest.raises(report.DemoError) as caught:
-        demo_results.read_deployed(tmp_path, tree, "dml")
+        demo_results.read_deployed(tmp_path, "dml")
     assert str(caught.value) == (
         f"{folder / 'fairseq.log'}: does not tell how fast the translation was"
     )
@@ -479,7 +480,7 @@ def test_a_leaf_that_learned_too_little_ends_in_an_error(
     model.write_bytes(b"x")
     models = [dataclasses.replace(one, file=model) for one in models]
     monkeypatch.setattr(report, "read_results", lambda run, objectives: models)
-    monkeypatch.setattr(report, "read_deployed", lambda run, tree, objective: models[1:])
+    monkeypatch.setattr(report, "read_deployed", lambda run, objective: models[1:])
     monkeypatch.setattr(report, "corpus_bleu", lambda *_: (3.0, ""))
 
     assert report.main(["table", "--run", str(tmp_path)]) == 1

@@ -3,10 +3,12 @@
 import contextlib
 import hashlib
 import json
+import math
 import re
 import resource
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -396,6 +398,55 @@ def test_a_folder_that_appears_meanwhile_stays(tree, tmp_path, capsys, monkeypat
     assert {path.name for path in tmp_path.iterdir()} == {"out", "bin", "tree.pt"}
 
 
+@pytest.mark.parametrize("at", [0, 1])
+def test_an_interrupt_loses_nothing(at, tree, tmp_path, capsys, monkeypatch):
+    """Ctrl-C right after the old export was moved away, or right before the new one comes."""
+    out, rename, calls = tmp_path / "out", Path.rename, []
+    command_line(capsys, "export", tree, out, "--leaf", "1")
+
+    def interrupted(path, target):
+        calls.append(path)
+        if len(calls) == at + 1:
+            if at == 0:
+                rename(path, target)
+            raise KeyboardInterrupt
+        return rename(path, target)
+
+    monkeypatch.setattr(Path, "rename", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        command_line(capsys, "export", tree, out, "--leaf", "2", "--force")
+    assert json.loads((out / "export.json").read_text())["leaf"] == 1
+    assert {path.name for path in tmp_path.iterdir()} == {"out", "bin", "tree.pt"}
+
+
+def test_a_mount_point(tree, tmp_path, capsys, monkeypatch):
+    out = tmp_path / "out"
+    out.mkdir()
+    monkeypatch.setattr("tsa_fairseq.folders.os.path.ismount", lambda path: path == out)
+    err = command_line(capsys, "export", tree, out, "--force")[2]
+    assert err == (
+        f"tsa-fairseq: error: OUT: '{out}' is a mount point; expected a folder inside it\n"
+    )
+
+
+@pytest.mark.parametrize("metric", ["nll", "bleu"])
+def test_a_leaf_without_a_number_is_not_the_best(metric):
+    better = 1.0 if metric == "nll" else 3.0
+    assert Scores(metric, (math.nan, 2.0, better)).best == 2
+
+
+def test_no_leaf_has_a_number(tree, data, tmp_path, capsys):
+    write_valid(data, ["w1 w2 w3"])
+    state = torch.load(tree, weights_only=False)
+    state["model"]["encoder.layers.0.fc1.bias"][:] = math.nan
+    torch.save(state, tree)
+    err = command_line(capsys, "export", tree, tmp_path / "out", "--leaf", "best")[2]
+    assert err.splitlines()[-1] == (
+        f"tsa-fairseq: error: CHECKPOINT: '{tree}': no leaf has a nll that is a number"
+    )
+    assert not (tmp_path / "out").exists()
+
+
 def test_a_checkpoint_that_is_replaced_meanwhile(tree, tmp_path, capsys, monkeypatch):
     """By the training that still goes on: the best leaf of one is not that of another."""
     meanwhile(monkeypatch, lambda: tree.write_bytes(b"another"))
@@ -583,3 +634,17 @@ def test_without_the_plugin(task, data, tmp_path, capsys):
         assert [score for _, score in found[out]] == pytest.approx(scores, abs=1e-5)
     scores = {tuple(score for _, score in hypotheses) for hypotheses in expected.values()}
     assert len(scores) == len(expected), "they differ from each other"
+
+
+@pytest.mark.parametrize(
+    ("symbols", "kind"),
+    [
+        ([*(["word"] * 99), "▁odd"], None),
+        ([*(["word"] * 101), "odd@@"], None),
+        ([*(["字"] * 99), "▁"], "sentencepiece"),
+        ([*(["s"] * 19), "▁ein"], "sentencepiece"),
+        ([*(["word"] * 99), "hau@@"], "subword_nmt"),
+    ],
+)
+def test_odd_words_do_not_make_subwords(symbols, kind):
+    assert kind_of(symbols) == kind

@@ -1,6 +1,7 @@
 """Translating from Python."""
 
 import json
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -95,6 +96,44 @@ def test_a_translation_ends_where_the_model_does(exported):
 def test_options_that_contradict_each_other(options, exported):
     with pytest.raises(UsageError, match="min_len"):
         tsa_fairseq.load(exported).translate("7", **options)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (
+            dict(sampling=True, diverse_beam_groups=5),
+            "fairseq refuses the options: Provided Search parameters are mutually exclusive.",
+        ),
+        (
+            dict(diverse_beam_groups=2),
+            "fairseq refuses the options: DiverseBeamSearch requires --beam to be divisible by "
+            "the number of groups",
+        ),
+    ],
+)
+def test_what_fairseq_refuses(options, message, translator):
+    with pytest.raises(UsageError, match=exactly(message)):
+        translator.translate("7", **options)
+
+
+def test_subwords_of_something_else(pieces):
+    message = f"subwords: '{pieces}' has no piece that is in the model's dictionary"
+    with pytest.raises(UsageError, match=exactly(message)):
+        tsa_fairseq.load(RELEASE / "tree.pt", subwords=str(pieces))
+
+
+def test_the_printed_command_survives_a_long_line(tmp_path, capsys):
+    """Longer than the model's 64 positions; the others are translated all the same."""
+    flags = ["--data", RELEASE, "--to", "ctranslate2"]
+    said = command_line(capsys, "export", RELEASE / "tree.pt", tmp_path / "out", *flags)[1]
+    text = "3 1 4\n" + "7 " * 80 + "\n7"
+    done = subprocess.run(
+        said.splitlines()[-1], shell=True, input=text, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    first, _, last = done.stdout.splitlines()
+    assert (first, last) == ("drei eins vier", "sieben")
 
 
 def test_no_translation_at_all(tmp_path, capsys):

@@ -56,6 +56,10 @@ def average(paths: Sequence[str], say: Callable[[str], None]) -> dict[str, Any]:
         name: tensor / len(paths) if tensor.is_floating_point() else tensor
         for name, tensor in total.items()
     }
+    # one tensor where the model has one, as for shared embeddings
+    shared: dict[tuple[int, Any], Tensor] = {}
+    for name, tensor in state["model"].items():
+        means[name] = shared.setdefault((tensor.data_ptr(), tensor.shape), means[name])
     return {**state, "model": means, "last_optimizer_state": None}
 
 

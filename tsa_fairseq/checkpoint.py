@@ -123,8 +123,11 @@ def checksum(path: str, flag: str) -> str:
         UsageError: it cannot be read.
     """
     try:
+        found = hashlib.sha256()
         with open(path, "rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+            while block := file.read(2**20):
+                found.update(block)
+        return found.hexdigest()
     except OSError as error:
         raise UsageError(f"{flag}: '{path}' cannot be read: {error.strerror}") from None
 

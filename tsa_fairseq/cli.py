@@ -60,17 +60,19 @@ def average_checkpoints(args: Namespace) -> str:
         UsageError: files that do not fit each other, too few of them, or an OUT that exists.
     """
 
+    paths, choose = args.inputs, {"--last": args.last, "--best": args.best}
+
     def check() -> None:
-        check_file(args.out, args.force)
+        check_file(args.out, args.force, paths)
 
     check()
-    paths, choose = args.inputs, {"--last": args.last, "--best": args.best}
     given = [flag for flag, number in choose.items() if number is not None]
     if len(paths) == 1 and Path(paths[0]).is_dir():
         if len(given) != 1:
             raise UsageError(f"INPUT: '{paths[0]}' is a folder; expected --last N or --best N")
         number = choose[given[0]]
         paths = (newest if given == ["--last"] else best)(paths[0], number, progress)
+        check()
     elif given:
         raise UsageError(f"{given[0]}: takes one folder of checkpoints; expected no file names")
     state = average(paths, progress)

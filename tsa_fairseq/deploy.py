@@ -19,6 +19,7 @@ TARGETS = ("fairseq", "ctranslate2")
 # The names under which fairseq's hub interface and CTranslate2 look for them.
 MODEL = {"fairseq": "model.pt", "ctranslate2": "model.bin"}
 SUBWORDS = "sentencepiece.bpe.model"
+MAX_LENGTH = 200  # of a translation, as in fairseq
 # What joins a hypothesis to text, by the kind of the dictionary's subwords.
 _JOINED = {
     None: "' '.join(words)",
@@ -60,10 +61,8 @@ class Package:
         task["target_lang"] = self.dictionaries.target
         if self.to == "ctranslate2":
             write_ctranslate2(state, folder, self.dictionaries, self.quantization)
-            model = state["cfg"]["model"]
-            longest = [model.get(f"max_{side}_positions", 1024) for side in ("source", "target")]
             origin = {**origin, "quantization": self.quantization or "float32"}
-            origin["max_positions"] = longest
+            origin["max_positions"] = positions(state)
         else:
             save(state, folder / MODEL[self.to])
             self.dictionaries.copy_to(folder)
@@ -74,7 +73,9 @@ class Package:
     def command(self, folder: Path) -> str:
         """A command that translates standard input with a folder that was made."""
         if self.to == "ctranslate2":
-            return shlex.join(["python", "-c", self._program(folder)])
+            said = json.loads((folder / ORIGIN).read_text(encoding="utf-8"))
+            program = self._program(folder, *said["max_positions"])
+            return shlex.join(["python", "-c", program])
         words = ["fairseq-interactive", folder, "--path", folder / MODEL[self.to]]
         words += ["-s", self.dictionaries.source, "-t", self.dictionaries.target, "--beam", 5]
         kind = kind_of(self.dictionaries.target_words.symbols)
@@ -84,7 +85,7 @@ class Package:
             words += ["--remove-bpe", kind]
         return shlex.join(map(str, words))
 
-    def _program(self, folder: Path) -> str:
+    def _program(self, folder: Path, source: int, target: int) -> str:
         packages, cut = ["os", "sys", "ctranslate2"], "line.split()"
         join = _JOINED[kind_of(self.dictionaries.target_words.symbols)]
         parts = []
@@ -97,11 +98,19 @@ class Package:
         # a thread a core, with a batch each: more to a batch slow small models down
         threads = "inter_threads=os.cpu_count(), intra_threads=1"
         parts.append(f"translator = ctranslate2.Translator({str(folder)!r}, {threads})")
-        options = "beam_size=5, max_batch_size=32, max_input_length=0"
+        # longer sentences are cut off; a translation needs a position for its end
+        options = f"max_input_length={source}, max_decoding_length={min(MAX_LENGTH, target - 1)}"
+        options = f"beam_size=5, max_batch_size=32, {options}"
         parts.append(f"found = translator.translate_batch(lines, {options})")
         parts.append("texts = [one.hypotheses[0] for one in found]")
         parts.append(f"print(*({join} for words in texts), sep='\\n')")
         return "; ".join([f"import {', '.join(packages)}", *parts])
+
+
+def positions(state: dict[str, Any]) -> list[int]:
+    """Of source and target: how many a model has."""
+    model = state["cfg"]["model"]
+    return [model.get(f"max_{side}_positions", 1024) for side in ("source", "target")]
 
 
 def origin(checkpoint: TreeCheckpoint, leaf: int | str, **figures: Any) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from typing import Any
 
 from torch import Tensor
 
-from tsa_fairseq.checkpoint import checksum, model_arguments, read_checkpoint
+from tsa_fairseq.checkpoint import check_exists, checksum, model_arguments, read_checkpoint
 from tsa_fairseq.dictionaries import Dictionaries
 from tsa_fairseq.errors import UsageError
 from tsa_fairseq.heads import PREFIX, stored_bridge
@@ -43,6 +43,8 @@ class TreeCheckpoint:
         Raises:
             UsageError: the file cannot be read, or is no tree's.
         """
+        check_exists(path, flag)
+        sha256 = checksum(path, flag)
         state = read_checkpoint(path, flag)
         arguments = model_arguments(state)
         if not hasattr(arguments, "tree"):
@@ -53,7 +55,8 @@ class TreeCheckpoint:
         lacks = _lacking(state, arguments)
         if lacks is None:
             topology = Topology.parse(arguments.tree, arguments.decoder_layers)
-            found = cls(path, state, arguments, topology, checksum(path, flag))
+            found = cls(path, state, arguments, topology, sha256)
+            found.check_unchanged(flag)
             lacks = found._lacking_parameter()
         if lacks is not None:
             raise UsageError(f"{flag}: '{path}' is no complete checkpoint of a tree: no {lacks}")

@@ -38,6 +38,8 @@ def check_target(out: Path, force: bool, inputs: Sequence[str]) -> None:
         raise UsageError(f"OUT: '{out}' is not a folder; expected a new one")
     if not force:
         raise UsageError(f"OUT: '{out}' exists; expected a new folder, or --force")
+    if os.path.ismount(out):
+        raise UsageError(f"OUT: '{out}' is a mount point; expected a folder inside it")
     if Path.cwd().is_relative_to(out.resolve()):
         raise UsageError(f"OUT: '{out}' is where this was called from; expected another folder")
     foreign = _foreign(out)
@@ -45,11 +47,11 @@ def check_target(out: Path, force: bool, inputs: Sequence[str]) -> None:
         raise UsageError(f"OUT: '{out}' holds '{foreign}'; --force replaces exports alone")
 
 
-def check_file(out: str, force: bool) -> None:
+def check_file(out: str, force: bool, inputs: Sequence[str]) -> None:
     """Refuse a file that exists, or that cannot be written.
 
     Raises:
-        UsageError: it exists, and is not to be replaced, or is a folder.
+        UsageError: it exists, and is not to be replaced, or is a folder or an input.
     """
     parent = Path(os.path.abspath(out)).parent
     if not parent.exists():
@@ -59,6 +61,8 @@ def check_file(out: str, force: bool) -> None:
         raise UsageError(f"OUT: '{out}' is a folder; expected a new file")
     if os.path.lexists(out) and not force:
         raise UsageError(f"OUT: '{out}' exists; expected a new file, or --force")
+    if Path(out).resolve() in (Path(path).resolve() for path in inputs):
+        raise UsageError(f"OUT: '{out}' is one of the inputs; expected another file")
 
 
 def _check_parent(out: Path) -> None:
@@ -94,23 +98,35 @@ def write_whole(out: Path, fill: Callable[[Path], None], check: Callable[[], Non
     made = [path for path in out.parents if not path.exists()]
     partial, old = (out.with_name(f".{out.name}.{os.getpid()}.{kind}") for kind in ("new", "old"))
     try:
-        partial.mkdir(parents=True)
-        fill(partial)
+        try:
+            partial.mkdir(parents=True)
+            fill(partial)
+        except OSError as error:
+            raise _refusal(out, error, partial) from None
         check()
-        if out.exists():
-            out.rename(old)
-        partial.rename(out)
-    except OSError as error:
-        if old.exists() and not out.exists():
-            old.rename(out)
-        raise _refusal(out, error, partial) from None
+        try:
+            _replace(out, partial, old)
+        except OSError as error:
+            raise _refusal(out, error) from None
     finally:
-        for path in (partial, old):
-            shutil.rmtree(path, ignore_errors=True)
+        shutil.rmtree(partial, ignore_errors=True)
         if not out.exists():
             for path in made:
                 if path.is_dir() and not any(path.iterdir()):
                     path.rmdir()
+
+
+def _replace(out: Path, new: Path, old: Path) -> None:
+    """Put a folder in another's place; whatever happens in between, one of them is left."""
+    try:
+        if out.exists():
+            out.rename(old)
+        new.rename(out)
+    except BaseException:
+        if old.exists() and not out.exists():
+            old.rename(out)
+        raise
+    shutil.rmtree(old, ignore_errors=True)
 
 
 def write_file(out: str, write: Callable[[str], None], check: Callable[[], None]) -> None:

@@ -19,7 +19,7 @@ from tsa_fairseq.hub_ctranslate2 import (
     check_lengths,
     check_options,
 )
-from tsa_fairseq.subwords import read_pieces
+from tsa_fairseq.subwords import check_pieces
 
 # Those of fairseq's that change the best hypothesis.
 _OPTIONS = (
@@ -77,7 +77,7 @@ class Translator(GeneratorHubInterface):
             return []
         try:
             found = self.generate(tokens, beam, verbose, **options)
-        except AssertionError as error:  # of its options that contradict each other
+        except (AssertionError, ValueError) as error:  # of options that contradict each other
             raise UsageError(f"fairseq refuses the options: {error}") from None
         return [self.decode(hypotheses[0]["tokens"]) for hypotheses in found]
 
@@ -122,7 +122,7 @@ def load(
     dictionaries = Dictionaries.find(state, data, "data", beside=str(folder))
     pieces = _subwords(folder, subwords)
     if pieces is not None:
-        read_pieces(pieces, "subwords")
+        check_pieces(pieces, "subwords", dictionaries.source_words.symbols)
     overrides.update(
         data=dictionaries.folder,
         source_lang=dictionaries.source,

@@ -34,9 +34,10 @@ class Scores:
 
     @property
     def best(self) -> int:
-        """The leaf that does best."""
+        """The leaf that does best; one that has no number does not."""
         choose = min if self.metric == "nll" else max
-        return choose(range(len(self.values)), key=self.values.__getitem__)
+        numbers = [leaf for leaf, value in enumerate(self.values) if math.isfinite(value)]
+        return choose(numbers, key=self.values.__getitem__)
 
     def of(self, leaf: int) -> dict[str, float | str]:
         """One leaf's figures, by name."""
@@ -62,7 +63,7 @@ def leaf_scores(metric: str, path: str, data: str, say: Callable[[str], None]) -
         say: shows progress.
 
     Raises:
-        UsageError: there is no validation data.
+        UsageError: there is no validation data, or no leaf that predicts anything.
     """
     from fairseq import checkpoint_utils
 
@@ -80,7 +81,10 @@ def leaf_scores(metric: str, path: str, data: str, say: Callable[[str], None]) -
     batches = list(_batches(model, task))
     if not batches:
         raise UsageError(f"--data: '{data}' has no {SUBSET} sentence that the model can read")
-    return (_nll if metric == "nll" else _bleu)(model, task, batches, say)
+    found = (_nll if metric == "nll" else _bleu)(model, task, batches, say)
+    if not any(map(math.isfinite, found.values)):
+        raise UsageError(f"CHECKPOINT: '{path}': no leaf has a {metric} that is a number")
+    return found
 
 
 def _batches(model: Any, task: Any) -> Iterator[dict[str, Any]]:

@@ -128,7 +128,7 @@ def report(run: Path, settings: dict[str, str], objective: str) -> tuple[str, st
     sources, references = (read_lines(run / "data" / f"test.{side}") for side in ("en", "de"))
     results = read_results(run, [objective])
     leaf = results[-1]
-    deployed = read_deployed(run, leaf, objective)
+    deployed = read_deployed(run, objective)
     shuffled = shuffled_bleu(leaf.translations, references)
     unchanged = corpus_bleu(sources, references)[0]
     wanted = required_bleu(settings["quick"] == "yes", unchanged, shuffled)

@@ -115,11 +115,14 @@ def read_results(run: Path, objectives: Sequence[str]) -> list[Result]:
     return results
 
 
-def read_deployed(run: Path, tree: Result, objective: str) -> list[Result]:
+def read_deployed(run: Path, objective: str) -> list[Result]:
     """The results of the tree's best leaf, exported: by fairseq alone, and by CTranslate2."""
+    from tsa_fairseq.checkpoint import count_parameters, read_checkpoint
+
     references = read_lines(run / "data" / "test.de")
     folder = run / f"deployed{suffix(objective)}"
     leaf = json.loads((folder / "fairseq" / "export.json").read_text(encoding="utf-8"))["leaf"]
+    model = read_checkpoint(str(folder / "fairseq" / "model.pt"), "--run")["model"]
     by_fairseq = read_translations(folder / "fairseq.txt", len(references))
     by_ctranslate2 = read_lines(folder / "ctranslate2.txt")
     if len(by_ctranslate2) != len(references):
@@ -140,7 +143,7 @@ def read_deployed(run: Path, tree: Result, objective: str) -> list[Result]:
                 signature=signature,
                 exact=exact_share(translations, references),
                 parameters=None,
-                inference_parameters=tree.inference_parameters,
+                inference_parameters=count_parameters(model),
                 seconds=None,
                 speed=read_speed(folder / log),
                 weights=weights,

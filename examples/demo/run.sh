@@ -31,10 +31,7 @@ parse_flags() {
     QUICK=no OUT='' SEED=1 UPDATES='' OBJECTIVE=tsa
     while [ $# -gt 0 ]; do
         case "$1" in
-            --out | --seed | --updates | --objective)
-                flag_value "$1" "$@"
-                [ -n "$2" ] || die "$1: needs a value"
-                ;;
+            --out | --seed | --updates | --objective) flag_value "$1" "$@" ;;
         esac
         case "$1" in
             --quick) QUICK=yes && shift && continue ;;

@@ -65,7 +65,7 @@ def main() -> None:
         model_file=f"{options.model}/sentencepiece.bpe.model"
     )
     model = ctranslate2.Translator(options.model, inter_threads=options.threads, intra_threads=1)
-    lines = sys.stdin.read().split("\n")[:-1]
+    lines = [line.rstrip("\n") for line in sys.stdin]
     found, seconds = translate(model, pieces.encode(lines, out_type=str))
     sys.stdout.writelines(f"{text}\n" for text in pieces.decode(found))
     rate = len(lines) / seconds
