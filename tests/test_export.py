@@ -103,6 +103,18 @@ def test_the_folder_is_ready_to_use(pieces, pieces_data, tmp_path, capsys):
     ]
 
 
+def test_languages_that_the_checkpoint_does_not_name(tree, data, tmp_path, capsys):
+    """As after a training without -s and -t: the data tell them, and the export says so."""
+    state = torch.load(tree, weights_only=False)
+    state["cfg"]["task"].update(source_lang=None, target_lang=None)
+    torch.save(state, tree)
+    (data / "train.de-en.de.idx").touch()
+    out = tmp_path / "out"
+    assert command_line(capsys, "export", tree, out)[0] == 0
+    task = torch.load(out / "model.pt", weights_only=True)["cfg"]["task"]
+    assert (task["source_lang"], task["target_lang"]) == ("de", "en")
+
+
 def test_all_leaves(tree, tmp_path, capsys):
     assert command_line(capsys, "export", tree, tmp_path / "out", "--leaf", "all")[0] == 0
     said = [

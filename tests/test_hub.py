@@ -3,6 +3,7 @@
 import json
 import subprocess
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import sentencepiece
@@ -134,6 +135,21 @@ def test_the_printed_command_survives_a_long_line(tmp_path, capsys):
     assert done.returncode == 0, done.stderr
     first, _, last = done.stdout.splitlines()
     assert (first, last) == ("drei eins vier", "sieben")
+
+
+@pytest.mark.parametrize(("positions", "limit"), [([64, 64], 63), ([1024, 1024], 200)])
+def test_how_long_a_translation_may_be(positions, limit, tmp_path, capsys):
+    out, asked = tmp_path / "out", {}
+    flags = ["--data", RELEASE, "--to", "ctranslate2"]
+    command_line(capsys, "export", RELEASE / "tree.pt", out, *flags)
+    (out / "export.json").write_text(json.dumps({"max_positions": positions}))
+    loaded = tsa_fairseq.load(out)
+    loaded.model = SimpleNamespace(translate_batch=lambda _, **options: asked.update(options) or [])
+    loaded.translate(["7"], lenpen=0.6)
+    assert asked == {
+        "beam_size": 5, "max_batch_size": 32, "max_input_length": 0, "length_penalty": 0.6,
+        "max_decoding_length": limit,
+    }  # fmt: skip
 
 
 def test_no_translation_at_all(tmp_path, capsys):
