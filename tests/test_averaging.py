@@ -112,6 +112,7 @@ def test_command(folder, tmp_path, capsys):
     )
     assert out.read_bytes() == before
     assert main(["average", str(out), str(folder), "--best", "1", "--force"]) == 0
+    assert capsys.readouterr().out == f"{out}: the mean of 1 checkpoint, checkpoint_2_20.pt\n"
     assert torch.load(out, weights_only=False)["model"]["w"][0, 0].item() == 2.0
 
 

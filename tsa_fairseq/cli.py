@@ -78,7 +78,11 @@ def average_checkpoints(args: Namespace) -> str:
     state = average(paths, progress)
     write_file(args.out, lambda path: save(state, path), check)
     names = ", ".join(Path(path).name for path in paths)
-    return f"{args.out}: the mean of {len(paths)} checkpoints, {names}"
+    return f"{args.out}: the mean of {_checkpoints(len(paths))}, {names}"
+
+
+def _checkpoints(number: int) -> str:
+    return "1 checkpoint" if number == 1 else f"{number} checkpoints"
 
 
 def _parser() -> argparse.ArgumentParser:
