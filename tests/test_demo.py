@@ -676,6 +676,8 @@ def interrupt_when(text, *arguments):
         text=True,
         env={**os.environ, "PATH": path},
         start_new_session=True,  # so that the signal reaches the whole group, as from a terminal
+        # a command started in the background ignores Ctrl-C, and all that it starts do as well
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     ) as process:
         seen = ""
         for line in process.stdout:
