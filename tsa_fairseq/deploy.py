@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tsa_fairseq.ctranslate import write_ctranslate2
+from tsa_fairseq.ctranslate import BATCH, MAX_LENGTH, write_ctranslate2
 from tsa_fairseq.dictionaries import Dictionaries
 from tsa_fairseq.export import TreeCheckpoint
 from tsa_fairseq.folders import ORIGIN, save
@@ -19,7 +19,6 @@ TARGETS = ("fairseq", "ctranslate2")
 # The names under which fairseq's hub interface and CTranslate2 look for them.
 MODEL = {"fairseq": "model.pt", "ctranslate2": "model.bin"}
 SUBWORDS = "sentencepiece.bpe.model"
-MAX_LENGTH = 200  # of a translation, as in fairseq
 # What joins a hypothesis to text, by the kind of the dictionary's subwords.
 _JOINED = {
     None: "' '.join(words)",
@@ -100,7 +99,7 @@ class Package:
         parts.append(f"translator = ctranslate2.Translator({str(folder)!r}, {threads})")
         # longer sentences are cut off; a translation needs a position for its end
         options = f"max_input_length={source}, max_decoding_length={min(MAX_LENGTH, target - 1)}"
-        options = f"beam_size=5, max_batch_size=32, {options}"
+        options = f"beam_size=5, max_batch_size={BATCH}, {options}"
         parts.append(f"found = translator.translate_batch(lines, {options})")
         parts.append("texts = [one.hypotheses[0] for one in found]")
         parts.append(f"print(*({join} for words in texts), sep='\\n')")

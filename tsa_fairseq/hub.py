@@ -9,7 +9,7 @@ from fairseq import checkpoint_utils
 from fairseq.hub_utils import GeneratorHubInterface
 from omegaconf import open_dict
 
-from tsa_fairseq.checkpoint import check_exists, model_arguments, read_checkpoint
+from tsa_fairseq.checkpoint import model_arguments, read_checkpoint
 from tsa_fairseq.deploy import MODEL, SUBWORDS
 from tsa_fairseq.dictionaries import Dictionaries
 from tsa_fairseq.errors import UsageError
@@ -140,8 +140,5 @@ def load(
 
 
 def _subwords(folder: Path, given: str | None) -> str | None:
-    if given is not None:
-        check_exists(given, "subwords")
-        return given
     beside = folder / SUBWORDS
-    return str(beside) if beside.is_file() else None
+    return given or (str(beside) if beside.is_file() else None)

@@ -8,12 +8,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, overload
 
+from tsa_fairseq.ctranslate import BATCH, MAX_LENGTH
 from tsa_fairseq.errors import UsageError
 from tsa_fairseq.folders import ORIGIN
 from tsa_fairseq.subwords import read_pieces
 
-# Sentences of a batch; CTranslate2 puts all into one if it is not told.
-BATCH = 32
 # fairseq's names of what CTranslate2 can do, and its own.
 _OPTIONS = {
     "lenpen": "length_penalty",
@@ -21,7 +20,6 @@ _OPTIONS = {
     "min_len": "min_decoding_length",
     "no_repeat_ngram_size": "no_repeat_ngram_size",
 }
-MAX_LENGTH = 200  # fairseq's
 
 
 class CTranslate2Translator:

@@ -7,6 +7,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from sacrebleu.metrics.bleu import BLEU
 
@@ -79,6 +80,13 @@ def read_speed(path: Path) -> float:
     return float(found[-1])
 
 
+def scored(translations: list[str], references: Sequence[str], **known: Any) -> Result:
+    """What translations are worth; the rest of the result is known."""
+    bleu, signature = corpus_bleu(translations, references)
+    exact = exact_share(translations, references)
+    return Result(bleu=bleu, signature=signature, exact=exact, translations=translations, **known)
+
+
 def read_results(run: Path, objectives: Sequence[str]) -> list[Result]:
     """The plain model's result and those of trees, of which the leaf that translates is meant.
 
@@ -93,23 +101,20 @@ def read_results(run: Path, objectives: Sequence[str]) -> list[Result]:
     for name, place in {"plain": "plain", **names}.items():
         folder = run / place
         translations = read_translations(folder / "generate.txt", len(references))
-        bleu, signature = corpus_bleu(translations, references)
         best = folder / "checkpoint_best.pt"
         state = read_checkpoint(str(best), "--run")["model"]
         last = read_checkpoint(str(folder / "checkpoint_last.pt"), "--run")
         results.append(
-            Result(
+            scored(
+                translations,
+                references,
                 name="tree" if name == DEFAULT_OBJECTIVE else name,
-                bleu=bleu,
-                signature=signature,
-                exact=exact_share(translations, references),
                 parameters=count_parameters(state),
                 inference_parameters=count_parameters(state, set(plain)),
                 seconds=last["extra_state"]["previous_training_time"],
                 speed=read_speed(folder / "generate.log"),
                 weights="float32",
                 file=best,
-                translations=translations,
             )
         )
     return results
@@ -123,6 +128,7 @@ def read_deployed(run: Path, objective: str) -> list[Result]:
     folder = run / f"deployed{suffix(objective)}"
     leaf = json.loads((folder / "fairseq" / "export.json").read_text(encoding="utf-8"))["leaf"]
     model = read_checkpoint(str(folder / "fairseq" / "model.pt"), "--run")["model"]
+    parameters = count_parameters(model)
     by_fairseq = read_translations(folder / "fairseq.txt", len(references))
     by_ctranslate2 = read_lines(folder / "ctranslate2.txt")
     if len(by_ctranslate2) != len(references):
@@ -135,20 +141,17 @@ def read_deployed(run: Path, objective: str) -> list[Result]:
         (f"leaf {leaf}, exported", "float32", by_fairseq, "fairseq.log", "fairseq/model.pt"),
         ("CTranslate2", "int8", by_ctranslate2, "ctranslate2.log", "ctranslate2/model.bin"),
     ):
-        bleu, signature = corpus_bleu(translations, references)
         found.append(
-            Result(
+            scored(
+                translations,
+                references,
                 name=name,
-                bleu=bleu,
-                signature=signature,
-                exact=exact_share(translations, references),
                 parameters=None,
-                inference_parameters=count_parameters(model),
+                inference_parameters=parameters,
                 seconds=None,
                 speed=read_speed(folder / log),
                 weights=weights,
                 file=folder / file,
-                translations=translations,
             )
         )
     return found
