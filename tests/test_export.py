@@ -1,29 +1,19 @@
 """A leaf as a plain checkpoint: the plain model's names, the leaf's predictions."""
 
-import contextlib
 import hashlib
 import json
-import math
-import re
-import resource
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 import torch
-from fairseq.data import Dictionary
-from fairseq.data.data_utils import post_process
-from fairseq.data.indexed_dataset import make_builder
 from fairseq.models import ARCH_MODEL_REGISTRY
 from helpers import TREE, VARIANTS, TinyTask, command_line, save_stock, save_tree
 
 import tsa_fairseq
 from tsa_fairseq.checkpoint import model_arguments
 from tsa_fairseq.export import TreeCheckpoint
-from tsa_fairseq.subwords import kind_of
 from tsa_fairseq.teacher import Teacher
-from tsa_fairseq.validation import Scores
 
 
 def stock_model(state, task):
@@ -103,18 +93,6 @@ def test_the_folder_is_ready_to_use(pieces, pieces_data, tmp_path, capsys):
     ]
 
 
-def test_languages_that_the_checkpoint_does_not_name(tree, data, tmp_path, capsys):
-    """As after a training without -s and -t: the data tell them, and the export says so."""
-    state = torch.load(tree, weights_only=False)
-    state["cfg"]["task"].update(source_lang=None, target_lang=None)
-    torch.save(state, tree)
-    (data / "train.de-en.de.idx").touch()
-    out = tmp_path / "out"
-    assert command_line(capsys, "export", tree, out)[0] == 0
-    task = torch.load(out / "model.pt", weights_only=True)["cfg"]["task"]
-    assert (task["source_lang"], task["target_lang"]) == ("de", "en")
-
-
 def test_all_leaves(tree, tmp_path, capsys):
     assert command_line(capsys, "export", tree, tmp_path / "out", "--leaf", "all")[0] == 0
     said = [
@@ -126,25 +104,6 @@ def test_all_leaves(tree, tmp_path, capsys):
 def test_an_exported_leaf_can_be_a_teacher(tree, task, tmp_path, capsys):
     command_line(capsys, "export", tree, tmp_path / "out")
     assert Teacher(str(tmp_path / "out" / "model.pt"), task).num_layers == 3
-
-
-def test_nothing_is_overwritten(tree, tmp_path, capsys):
-    out = tmp_path / "out"
-    out.mkdir()
-    (out / "mine.txt").write_text("mine")
-    status, _, err = command_line(capsys, "export", tree, out)
-    assert (status, err) == (
-        1, f"tsa-fairseq: error: OUT: '{out}' exists; expected a new folder, or --force\n",
-    )  # fmt: skip
-    status, _, err = command_line(capsys, "export", tree, out, "--force")
-    assert (status, err) == (
-        1, f"tsa-fairseq: error: OUT: '{out}' holds 'mine.txt'; --force replaces exports alone\n",
-    )  # fmt: skip
-    assert [p.name for p in out.iterdir()] == ["mine.txt"]
-    out = tmp_path / "export"
-    command_line(capsys, "export", tree, out, "--leaf", "1")
-    assert command_line(capsys, "export", tree, out, "--leaf", "2", "--force")[0] == 0
-    assert json.loads((out / "export.json").read_text())["leaf"] == 2
 
 
 @pytest.mark.parametrize(
@@ -166,59 +125,6 @@ def test_bad_input(argv, message, tree, tmp_path, capsys):
     assert not list(tmp_path.glob("out*"))
 
 
-def test_what_an_export_is_made_of_is_not_replaced(tree, data, tmp_path, capsys):
-    """Nor files beside an export, nor an export when the new one fails."""
-    out = tmp_path / "out"
-    command_line(capsys, "export", tree, out)
-    before = {path.name: path.read_bytes() for path in out.iterdir()}
-    for flag, value in (("--data", out), ("--subwords", out / "model.pt")):
-        err = command_line(capsys, "export", tree, out, "--force", flag, value)[2]
-        assert err == (
-            f"tsa-fairseq: error: OUT: '{out}' holds '{value}', which the export is made of; "
-            "expected another folder\n"
-        )
-    err = command_line(capsys, "export", tree, tmp_path, "--leaf", "all", "--force")[2]
-    assert err.startswith(f"tsa-fairseq: error: OUT: '{tmp_path}' holds '{tree}', which")
-    (out / "notes.txt").write_text("mine")
-    err = command_line(capsys, "export", tree, out, "--force")[2]
-    assert "holds 'notes.txt'; --force replaces exports alone" in err
-    (out / "notes.txt").unlink()
-    assert {path.name: path.read_bytes() for path in out.iterdir()} == before
-
-
-@pytest.mark.parametrize("flags", [["--leaf", "2"], ["--leaf", "2", "--to", "ctranslate2"]])
-def test_a_disk_that_is_full(flags, tree, tmp_path, capsys):
-    """The old export stays, and nothing half-written."""
-    out = tmp_path / "out"
-    command_line(capsys, "export", tree, out, "--leaf", "1")
-    with files_no_larger_than(20_000):
-        err = command_line(capsys, "export", tree, out, "--force", *flags)[2]
-    reason = err.removeprefix(f"tsa-fairseq: error: OUT: '{out}' cannot be written: ")
-    assert reason != err and err.count("\n") == 1, err
-    assert json.loads((out / "export.json").read_text())["leaf"] == 1
-    assert {path.name for path in tmp_path.iterdir()} == {"out", "bin", "tree.pt"}
-
-
-@contextlib.contextmanager
-def files_no_larger_than(size):
-    """The system refuses to write more, as where a disk is full; Python ignores its signal."""
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
-
-
-def test_a_dictionary_of_another_size(tree, data, tmp_path, capsys):
-    (data / "dict.en.txt").write_text("one 1\n")
-    err = command_line(capsys, "export", tree, tmp_path / "out")[2]
-    assert err == (
-        f"tsa-fairseq: error: --data: '{data / 'dict.en.txt'}' has 5 words, the model 40; "
-        "expected the dictionary that it was trained with\n"
-    )
-
-
 @pytest.mark.parametrize(
     ("flags", "tied"), [(dict(share_all_embeddings=True), 3),
                         (dict(share_decoder_input_output_embed=True), 2), ({}, 1)]
@@ -236,15 +142,6 @@ def test_shared_embeddings_are_stored_once(dtype, flags, tied, task, data, tmp_p
     assert len({model[f"{side}.weight"].data_ptr() for side in sides}) == 4 - tied
 
 
-def test_data_that_is_gone(tree, data, tmp_path, capsys):
-    (data / "dict.en.txt").unlink()
-    err = command_line(capsys, "export", tree, tmp_path / "out")[2]
-    assert err == (
-        f"tsa-fairseq: error: --data: not given, and '{data}' has no dict.en.txt; "
-        "expected what fairseq-preprocess made\n"
-    )
-
-
 def test_not_a_tree(task, tmp_path, capsys):
     path = tmp_path / "stock.pt"
     save_stock(path, task)
@@ -260,67 +157,6 @@ def test_a_truncated_file(tree, tmp_path, capsys):
     err = command_line(capsys, "export", tree, tmp_path / "out")[2]
     assert err.startswith(f"tsa-fairseq: error: CHECKPOINT: '{tree}' cannot be loaded as a")
     assert err.count("\n") == 1 and not list(tmp_path.glob("out*"))
-
-
-@pytest.mark.parametrize("metric", [[], ["--metric", "nll"], ["--metric", "bleu"]])
-def test_the_best_leaf(metric, task, data, tmp_path, capsys):
-    """Of three leaves, the one that has seen the validation data for reference."""
-    path, out = tmp_path / "tree.pt", tmp_path / "out"
-    model = save_tree(path, task, data, share_decoder_input_output_embed=True)
-    write_valid(data, ["w1 w2 w3 w4 w5", "w1 w2 w1 w2 w3", "w3 w4 w3 w2 w1"])
-    train_leaf(model, 1, task, data, path)
-    status, said, err = command_line(capsys, "export", path, out, "--leaf", "best", *metric)
-    assert status == 0, err
-    assert json.loads((out / "export.json").read_text())["leaf"] == 1
-    figures = json.loads((out / "export.json").read_text())
-    line = said.splitlines()[1]
-    values = [float(x) for x in re.findall(r"leaf \d ([\d.]+)", line)]
-    if metric == ["--metric", "bleu"]:
-        signature = figures["signature"]
-        assert signature.startswith("nrefs:1|case:mixed|eff:no|tok:13a|smooth:exp|version:")
-        assert line == f"validation bleu, {signature}: " + shown(values, 2)
-        assert values[1] == pytest.approx(100.0) and max(values[0], values[2]) < 50
-        assert figures["valid_bleu"] == pytest.approx(100.0)
-        assert err.splitlines() == [f"translating 3 sentences with leaf {k}" for k in range(3)]
-    else:
-        assert line == "validation nll, bits a token: " + shown(values, 3)
-        assert figures["valid_nll"] == pytest.approx(min(values), abs=5e-4)
-        assert err.splitlines() == ["nll of 3 leaves, 1 batches"]
-
-
-def shown(values, digits):
-    return ", ".join(f"leaf {k} {value:.{digits}f}" for k, value in enumerate(values))
-
-
-def write_valid(data, lines):
-    """What fairseq-preprocess makes of sentences that are their own translation."""
-    dictionary = Dictionary.load(str(data / "dict.en.txt"))
-    for language in ("de", "en"):
-        path = data / f"valid.de-en.{language}"
-        builder = make_builder(f"{path}.bin", "mmap", len(dictionary))
-        for line in lines:
-            builder.add_item(dictionary.encode_line(line, add_if_not_exist=False))
-        builder.finalize(f"{path}.idx")
-
-
-def train_leaf(model, leaf, task, data, path):
-    """Until it knows the validation data by heart; into the checkpoint."""
-    state = torch.load(path, weights_only=True)
-    lines = [line.split() for line in ("w1 w2 w3 w4 w5", "w1 w2 w1 w2 w3", "w3 w4 w3 w2 w1")]
-    words = torch.tensor(
-        [[task.target_dictionary.index(word) for word in line] + [2] for line in lines]
-    )
-    net = {"src_tokens": words, "src_lengths": torch.full((3,), 6),
-           "prev_output_tokens": words.roll(1, dims=1)}  # fmt: skip
-    model.decoder.inference = leaf
-    optimizer = torch.optim.Adam(model.parameters(), lr=0.02)
-    for _ in range(200):
-        loss = torch.nn.functional.cross_entropy(model(**net)[0].flatten(0, 1), words.flatten())
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-    assert loss < 0.05
-    torch.save({**state, "model": model.state_dict()}, path)
 
 
 @pytest.mark.parametrize("shared", [{}, dict(share_all_embeddings=True)])
@@ -378,146 +214,6 @@ def test_a_tree_without_a_bridge(tree, tmp_path, capsys):
     )
 
 
-def test_no_validation_data(tree, data, tmp_path, capsys):
-    err = command_line(capsys, "export", tree, tmp_path / "out", "--leaf", "best")[2]
-    assert err == (
-        f"tsa-fairseq: error: --data: '{data}' has no valid data; expected what "
-        "fairseq-preprocess made\n"
-    )
-
-
-def meanwhile(monkeypatch, do):
-    """Something happens while the best leaf is looked for."""
-
-    def score(*_):
-        do()
-        return Scores("nll", (1.0, 2.0, 3.0))
-
-    monkeypatch.setattr("tsa_fairseq.cli_export.leaf_scores", score)
-
-
-def test_a_folder_that_appears_meanwhile_stays(tree, tmp_path, capsys, monkeypatch):
-    out = tmp_path / "out"
-
-    def write_thesis():
-        out.mkdir()
-        (out / "thesis.txt").write_text("mine")
-
-    meanwhile(monkeypatch, write_thesis)
-    err = command_line(capsys, "export", tree, out, "--leaf", "best")[2]
-    assert err == (f"tsa-fairseq: error: OUT: '{out}' exists; expected a new folder, or --force\n")
-    assert (out / "thesis.txt").read_text() == "mine"
-    assert {path.name for path in tmp_path.iterdir()} == {"out", "bin", "tree.pt"}
-
-
-@pytest.mark.parametrize("at", [0, 1])
-def test_an_interrupt_loses_nothing(at, tree, tmp_path, capsys, monkeypatch):
-    """Ctrl-C right after the old export was moved away, or right before the new one comes."""
-    out, rename, calls = tmp_path / "out", Path.rename, []
-    command_line(capsys, "export", tree, out, "--leaf", "1")
-
-    def interrupted(path, target):
-        calls.append(path)
-        if len(calls) == at + 1:
-            if at == 0:
-                rename(path, target)
-            raise KeyboardInterrupt
-        return rename(path, target)
-
-    monkeypatch.setattr(Path, "rename", interrupted)
-    with pytest.raises(KeyboardInterrupt):
-        command_line(capsys, "export", tree, out, "--leaf", "2", "--force")
-    assert json.loads((out / "export.json").read_text())["leaf"] == 1
-    assert {path.name for path in tmp_path.iterdir()} == {"out", "bin", "tree.pt"}
-
-
-def test_a_mount_point(tree, tmp_path, capsys, monkeypatch):
-    out = tmp_path / "out"
-    out.mkdir()
-    monkeypatch.setattr("tsa_fairseq.folders.os.path.ismount", lambda path: path == out)
-    err = command_line(capsys, "export", tree, out, "--force")[2]
-    assert err == (
-        f"tsa-fairseq: error: OUT: '{out}' is a mount point; expected a folder inside it\n"
-    )
-
-
-@pytest.mark.parametrize("metric", ["nll", "bleu"])
-def test_a_leaf_without_a_number_is_not_the_best(metric):
-    better = 1.0 if metric == "nll" else 3.0
-    assert Scores(metric, (math.nan, 2.0, better)).best == 2
-
-
-def test_no_leaf_has_a_number(tree, data, tmp_path, capsys):
-    write_valid(data, ["w1 w2 w3"])
-    state = torch.load(tree, weights_only=False)
-    state["model"]["encoder.layers.0.fc1.bias"][:] = math.nan
-    torch.save(state, tree)
-    err = command_line(capsys, "export", tree, tmp_path / "out", "--leaf", "best")[2]
-    assert err.splitlines()[-1] == (
-        f"tsa-fairseq: error: CHECKPOINT: '{tree}': no leaf has a nll that is a number"
-    )
-    assert not (tmp_path / "out").exists()
-
-
-def test_a_checkpoint_that_is_replaced_meanwhile(tree, tmp_path, capsys, monkeypatch):
-    """By the training that still goes on: the best leaf of one is not that of another."""
-    meanwhile(monkeypatch, lambda: tree.write_bytes(b"another"))
-    err = command_line(capsys, "export", tree, tmp_path / "out", "--leaf", "best")[2]
-    assert err == (
-        f"tsa-fairseq: error: CHECKPOINT: '{tree}' was replaced while it was looked at; try "
-        "again, or copy it first\n"
-    )
-    assert not (tmp_path / "out").exists()
-
-
-def test_another_model_is_not_an_export(tree, data, tmp_path, capsys):
-    """The files of an export without its JSON may be somebody's download."""
-    out = tmp_path / "out"
-    out.mkdir()
-    for name in ("model.pt", "dict.de.txt", "sentencepiece.bpe.model"):
-        (out / name).write_text("mine")
-    err = command_line(capsys, "export", tree, out, "--force")[2]
-    assert err == (
-        f"tsa-fairseq: error: OUT: '{out}' holds 'dict.de.txt'; --force replaces exports alone\n"
-    )
-    assert len(list(out.iterdir())) == 3
-
-
-def test_an_export_of_any_language_is_replaced(tree, tmp_path, capsys):
-    out = tmp_path / "out"
-    command_line(capsys, "export", tree, out)
-    (out / "dict.en.txt").rename(out / "dict.zh-Hans.txt")
-    assert command_line(capsys, "export", tree, out, "--force")[0] == 0
-
-
-def test_places_that_are_no_folder(tree, tmp_path, capsys, monkeypatch):
-    file, link, inside = tmp_path / "file", tmp_path / "link", tmp_path / "file" / "out"
-    file.write_text("mine")
-    link.symlink_to("nowhere")
-    for out, said in (
-        (file, "is not a folder; expected a new one"),
-        (link, "is not a folder; expected a new one"),
-        (inside, f"cannot be written: '{file}' is not a folder"),
-    ):
-        err = command_line(capsys, "export", tree, out, "--force")[2]
-        assert err == f"tsa-fairseq: error: OUT: '{out}' {said}\n"
-    out = tmp_path / "out"
-    out.mkdir()
-    monkeypatch.chdir(out)
-    err = command_line(capsys, "export", tree, ".", "--force")[2]
-    assert err == (
-        "tsa-fairseq: error: OUT: '.' is where this was called from; expected another folder\n"
-    )
-
-
-def test_new_parents_do_not_stay_behind(tree, tmp_path, capsys):
-    out = tmp_path / "new" / "folder" / "out"
-    with files_no_larger_than(20_000):
-        err = command_line(capsys, "export", tree, out)[2]
-    assert "cannot be written" in err and not (tmp_path / "new").exists()
-    assert command_line(capsys, "export", tree, out)[0] == 0
-
-
 def test_embeddings_from_a_file(task, data, tmp_path, capsys):
     """It is not needed where the export is used: they are in the checkpoint."""
     path, out = tmp_path / "tree.pt", tmp_path / "out"
@@ -558,56 +254,6 @@ def test_checkpoints_that_are_not_complete(breaks, lacks, tree, tmp_path, capsys
     )
 
 
-@pytest.mark.parametrize(
-    ("text", "reason"),
-    [
-        (
-            "one two three\n",
-            "Incorrect dictionary format, expected '<token> <cnt> [flags]': \"one two\"",
-        ),
-        (
-            "one 1\none 1\n",
-            "Duplicate word found when loading Dictionary: 'one'. Duplicate words can overwrite "
-            "earlier ones by adding the #fairseq:overwrite flag at the end of the corresponding "
-            "row in the dictionary file. If using the Camembert model, please download an "
-            "updated copy of the model file.",
-        ),
-    ],
-)
-def test_a_broken_dictionary(text, reason, tree, data, tmp_path, capsys):
-    (data / "dict.en.txt").write_text(text)
-    err = command_line(capsys, "export", tree, tmp_path / "out")[2]
-    file = data / "dict.en.txt"
-    assert err == (
-        f"tsa-fairseq: error: --data: '{file}' is not a dictionary of fairseq's: {reason}\n"
-    )
-
-
-def test_subwords_of_something_else(tree, data, pieces, tmp_path, capsys):
-    codes = tmp_path / "codes"
-    codes.write_text("#version: 0.2\nt h\n")
-    for path, said in (
-        (codes, "is not a sentencepiece model"),
-        (pieces, "has no piece that is in the model's dictionary"),
-    ):
-        err = command_line(capsys, "export", tree, tmp_path / "out", "--subwords", path)[2]
-        assert err == f"tsa-fairseq: error: --subwords: '{path}' {said}\n"
-
-
-@pytest.mark.parametrize(
-    ("symbols", "text"),
-    [
-        (["▁ein", "▁hau", "s"], "ein haus"),
-        (["ein", "hau@@", "▁", "s@@"], "ein hau▁ s"),
-        (["ein", "hau@@", "s"], "ein haus"),
-        (["ein", "hau", "s"], "ein hau s"),
-    ],
-)
-def test_subwords_are_joined(symbols, text):
-    """As fairseq's --remove-bpe does, told by the dictionary."""
-    assert post_process(" ".join(symbols), kind_of(symbols)) == text
-
-
 ALONE = """
 import json, sys
 sys.modules["tsa_fairseq"] = None
@@ -646,17 +292,3 @@ def test_without_the_plugin(task, data, tmp_path, capsys):
         assert [score for _, score in found[out]] == pytest.approx(scores, abs=1e-5)
     scores = {tuple(score for _, score in hypotheses) for hypotheses in expected.values()}
     assert len(scores) == len(expected), "they differ from each other"
-
-
-@pytest.mark.parametrize(
-    ("symbols", "kind"),
-    [
-        ([*(["word"] * 99), "▁odd"], None),
-        ([*(["word"] * 101), "odd@@"], None),
-        ([*(["字"] * 99), "▁"], "sentencepiece"),
-        ([*(["s"] * 19), "▁ein"], "sentencepiece"),
-        ([*(["word"] * 99), "hau@@"], "subword_nmt"),
-    ],
-)
-def test_odd_words_do_not_make_subwords(symbols, kind):
-    assert kind_of(symbols) == kind

@@ -1,0 +1,111 @@
+"""The best leaf, by nll or BLEU."""
+
+import json
+import math
+import re
+
+import pytest
+import torch
+from fairseq.data import Dictionary
+from fairseq.data.indexed_dataset import make_builder
+from helpers import command_line, meanwhile, save_tree
+
+from tsa_fairseq.validation import Scores
+
+
+@pytest.mark.parametrize("metric", [[], ["--metric", "nll"], ["--metric", "bleu"]])
+def test_the_best_leaf(metric, task, data, tmp_path, capsys):
+    """Of three leaves, the one that has seen the validation data for reference."""
+    path, out = tmp_path / "tree.pt", tmp_path / "out"
+    model = save_tree(path, task, data, share_decoder_input_output_embed=True)
+    write_valid(data, ["w1 w2 w3 w4 w5", "w1 w2 w1 w2 w3", "w3 w4 w3 w2 w1"])
+    train_leaf(model, 1, task, data, path)
+    status, said, err = command_line(capsys, "export", path, out, "--leaf", "best", *metric)
+    assert status == 0, err
+    assert json.loads((out / "export.json").read_text())["leaf"] == 1
+    figures = json.loads((out / "export.json").read_text())
+    line = said.splitlines()[1]
+    values = [float(x) for x in re.findall(r"leaf \d ([\d.]+)", line)]
+    if metric == ["--metric", "bleu"]:
+        signature = figures["signature"]
+        assert signature.startswith("nrefs:1|case:mixed|eff:no|tok:13a|smooth:exp|version:")
+        assert line == f"validation bleu, {signature}: " + shown(values, 2)
+        assert values[1] == pytest.approx(100.0) and max(values[0], values[2]) < 50
+        assert figures["valid_bleu"] == pytest.approx(100.0)
+        assert err.splitlines() == [f"translating 3 sentences with leaf {k}" for k in range(3)]
+    else:
+        assert line == "validation nll, bits a token: " + shown(values, 3)
+        assert figures["valid_nll"] == pytest.approx(min(values), abs=5e-4)
+        assert err.splitlines() == ["nll of 3 leaves, 1 batches"]
+
+
+def shown(values, digits):
+    return ", ".join(f"leaf {k} {value:.{digits}f}" for k, value in enumerate(values))
+
+
+def write_valid(data, lines):
+    """What fairseq-preprocess makes of sentences that are their own translation."""
+    dictionary = Dictionary.load(str(data / "dict.en.txt"))
+    for language in ("de", "en"):
+        path = data / f"valid.de-en.{language}"
+        builder = make_builder(f"{path}.bin", "mmap", len(dictionary))
+        for line in lines:
+            builder.add_item(dictionary.encode_line(line, add_if_not_exist=False))
+        builder.finalize(f"{path}.idx")
+
+
+def train_leaf(model, leaf, task, data, path):
+    """Until it knows the validation data by heart; into the checkpoint."""
+    state = torch.load(path, weights_only=True)
+    lines = [line.split() for line in ("w1 w2 w3 w4 w5", "w1 w2 w1 w2 w3", "w3 w4 w3 w2 w1")]
+    words = torch.tensor(
+        [[task.target_dictionary.index(word) for word in line] + [2] for line in lines]
+    )
+    net = {"src_tokens": words, "src_lengths": torch.full((3,), 6),
+           "prev_output_tokens": words.roll(1, dims=1)}  # fmt: skip
+    model.decoder.inference = leaf
+    optimizer = torch.optim.Adam(model.parameters(), lr=0.02)
+    for _ in range(200):
+        loss = torch.nn.functional.cross_entropy(model(**net)[0].flatten(0, 1), words.flatten())
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    assert loss < 0.05
+    torch.save({**state, "model": model.state_dict()}, path)
+
+
+def test_no_validation_data(tree, data, tmp_path, capsys):
+    err = command_line(capsys, "export", tree, tmp_path / "out", "--leaf", "best")[2]
+    assert err == (
+        f"tsa-fairseq: error: --data: '{data}' has no valid data; expected what "
+        "fairseq-preprocess made\n"
+    )
+
+
+@pytest.mark.parametrize("metric", ["nll", "bleu"])
+def test_a_leaf_without_a_number_is_not_the_best(metric):
+    better = 1.0 if metric == "nll" else 3.0
+    assert Scores(metric, (math.nan, 2.0, better)).best == 2
+
+
+def test_no_leaf_has_a_number(tree, data, tmp_path, capsys):
+    write_valid(data, ["w1 w2 w3"])
+    state = torch.load(tree, weights_only=False)
+    state["model"]["encoder.layers.0.fc1.bias"][:] = math.nan
+    torch.save(state, tree)
+    err = command_line(capsys, "export", tree, tmp_path / "out", "--leaf", "best")[2]
+    assert err.splitlines()[-1] == (
+        f"tsa-fairseq: error: CHECKPOINT: '{tree}': no leaf has a nll that is a number"
+    )
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_checkpoint_that_is_replaced_meanwhile(tree, tmp_path, capsys, monkeypatch):
+    """By the training that still goes on: the best leaf of one is not that of another."""
+    meanwhile(monkeypatch, lambda: tree.write_bytes(b"another"))
+    err = command_line(capsys, "export", tree, tmp_path / "out", "--leaf", "best")[2]
+    assert err == (
+        f"tsa-fairseq: error: CHECKPOINT: '{tree}' was replaced while it was looked at; try "
+        "again, or copy it first\n"
+    )
+    assert not (tmp_path / "out").exists()
