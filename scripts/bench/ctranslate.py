@@ -12,7 +12,7 @@ from fairseq.data.data_utils import load_indexed_dataset
 from bench.measure import Case, Work
 from tsa_fairseq.dictionaries import Dictionaries
 
-# Sentences of a batch. A thread has a batch to itself: on a model this small, two threads to a batch
+# Sentences of a batch. A thread has a batch to itself: on a model this small, two to a batch
 # make int8 much slower.
 BATCH = 32
 MAX_LENGTH = 200  # fairseq's own limit
