@@ -5,13 +5,13 @@ import reference
 import torch
 from helpers import Alive, exactly
 
-import tsa_fairseq.fused
-from tsa_fairseq.dense import dense_loss
+import tsa_fairseq.loss.fused
 from tsa_fairseq.errors import UsageError
-from tsa_fairseq.fused import FusedLoss
+from tsa_fairseq.loss.dense import dense_loss
+from tsa_fairseq.loss.fused import FusedLoss
 from tsa_fairseq.objectives import OBJECTIVES, KDSettings, build_objective
 from tsa_fairseq.objectives.base import TargetObjective
-from tsa_fairseq.outputs import Prediction, TokenBlock, TreeOutput
+from tsa_fairseq.tree.outputs import Prediction, TokenBlock, TreeOutput
 
 TOKENS, WIDTH, WORDS, EPSILON = 3, 4, 6, 0.1
 # the published weight, temperature, whether there is a ramp, and which side has no gradient
@@ -482,7 +482,7 @@ def test_a_weight_above_1_takes_a_weight_of_the_cross_entropy():
 def test_work_on_a_slice_holds_so_many_copies_of_it(name, monkeypatch):
     """With slices as large as a block; and eight times the tokens hold no more."""
     objective, leaves, tokens, words = settled(name, temperature=2.0), 3, 10, 3000
-    monkeypatch.setattr(tsa_fairseq.fused, "SLICE_LOGITS", leaves * tokens * words)
+    monkeypatch.setattr(tsa_fairseq.loss.fused, "SLICE_LOGITS", leaves * tokens * words)
     block = leaves * tokens * words * 8
     most = []
     for more in (4, 32):
@@ -501,14 +501,14 @@ def test_work_on_a_slice_holds_so_many_copies_of_it(name, monkeypatch):
 @pytest.mark.parametrize("tokens", [0, 1, 2, 3, 100])
 def test_slices_of_a_gpu_bound_their_work(tokens, copies):
     logits = torch.empty(tokens, 2, 5, device="meta")
-    parts = list(tsa_fairseq.fused._slices(logits, copies))
+    parts = list(tsa_fairseq.loss.fused._slices(logits, copies))
     assert [n for part in parts for n in range(tokens)[part]] == list(range(tokens))
     assert max(part.stop - part.start for part in parts) <= max(tokens * 4 // copies, 1)
 
 
 def test_slices_of_less_than_a_token(monkeypatch):
     """Where K · V is more than a slice may hold, a slice is a token."""
-    monkeypatch.setattr(tsa_fairseq.fused, "SLICE_LOGITS", 3 * WORDS - 1)
+    monkeypatch.setattr(tsa_fairseq.loss.fused, "SLICE_LOGITS", 3 * WORDS - 1)
     compare_with_reference("ensemble", 3, {}, 1.0)
 
 

@@ -8,13 +8,13 @@ import reference
 import torch
 from helpers import Alive, GivenTerms, Largest, exactly, make_batch
 
-import tsa_fairseq.fused
-import tsa_fairseq.projection
-from tsa_fairseq.dense import dense_loss
+import tsa_fairseq.loss.fused
+import tsa_fairseq.loss.projection
 from tsa_fairseq.errors import UsageError
-from tsa_fairseq.fused import FusedLoss, default_block_tokens
+from tsa_fairseq.loss.dense import dense_loss
+from tsa_fairseq.loss.fused import FusedLoss, default_block_tokens
 from tsa_fairseq.objectives import KDSettings, Objective, build_objective
-from tsa_fairseq.outputs import LogitBlock, Term, TreeOutput
+from tsa_fairseq.tree.outputs import LogitBlock, Term, TreeOutput
 
 HALF = [torch.float16, torch.bfloat16]
 DEVICES = [
@@ -97,7 +97,7 @@ def test_closed_form_is_what_autograd_finds(leaves, temperature, detach, directi
             objective.block_sums_ = lambda block, o=objective: Objective.block_sums_(o, block)
         features, matrix, target = inputs(leaves, words=words, own=own, device=device)
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(tsa_fairseq.fused, "SLICE_LOGITS", 3 * leaves * words)
+            patch.setattr(tsa_fairseq.loss.fused, "SLICE_LOGITS", 3 * leaves * words)
             loss, sums = FusedLoss(objective, 0.4, 0.1, 10)(features, matrix, target)
         terms = {f"term {term.name}": term.values for term in sums.terms}
         of_features, of_matrix = gradients(loss, features, matrix)
@@ -405,7 +405,7 @@ def test_default_block():
 
 
 def test_default_block_is_what_is_used(monkeypatch):
-    monkeypatch.setitem(tsa_fairseq.fused.BLOCK_LOGITS, "cpu", 3 * 7 * 500 + 1)
+    monkeypatch.setitem(tsa_fairseq.loss.fused.BLOCK_LOGITS, "cpu", 3 * 7 * 500 + 1)
     features, matrix, target = inputs(3, tokens=101, width=2, words=500)
     with Largest() as largest:
         FusedLoss(tsa(), 1.0, 0.1)(features, matrix, target)
@@ -415,7 +415,7 @@ def test_default_block_is_what_is_used(monkeypatch):
 @pytest.mark.parametrize("frozen", [0, 1, (0, 1)])
 def test_only_gradients_that_are_asked_for_are_computed(frozen, monkeypatch):
     calls = []
-    projection = tsa_fairseq.projection.Projection
+    projection = tsa_fairseq.loss.projection.Projection
     for name in ("back", "add_matrix_gradient_"):
         method = getattr(projection, name)
         monkeypatch.setattr(
@@ -447,8 +447,8 @@ def test_only_gradients_that_are_asked_for_are_computed(frozen, monkeypatch):
 
 def test_without_gradient_there_is_no_graph(monkeypatch):
     features, matrix, target = inputs()
-    monkeypatch.setattr(tsa_fairseq.projection.Projection, "back", None)
-    monkeypatch.setattr(tsa_fairseq.projection.Projection, "add_matrix_gradient_", None)
+    monkeypatch.setattr(tsa_fairseq.loss.projection.Projection, "back", None)
+    monkeypatch.setattr(tsa_fairseq.loss.projection.Projection, "add_matrix_gradient_", None)
     with torch.no_grad():
         loss, _ = FusedLoss(tsa(), 1.0, 0.1)(features, matrix, target)
     assert not loss.requires_grad

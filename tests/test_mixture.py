@@ -8,7 +8,7 @@ import torch
 from fairseq.sequence_generator import SequenceGenerator
 from helpers import TREE, VARIANTS
 
-from tsa_fairseq.mixture import mix
+from tsa_fairseq.tree.mixture import mix
 
 
 def mixed(logits, scores=None):
@@ -24,7 +24,7 @@ def test_blocks_do_not_matter(how, rows, monkeypatch):
     features, matrix = [torch.randn(5, 3, 4) for _ in range(3)], torch.randn(7, 4)
     scores = torch.randn(5, 3, 3) if how == "gate" else None
     whole = mix(features, lambda f: f @ matrix.t(), 7, scores)
-    monkeypatch.setattr("tsa_fairseq.mixture.BLOCK_BYTES", 4 * 7 * rows)
+    monkeypatch.setattr("tsa_fairseq.tree.mixture.BLOCK_BYTES", 4 * 7 * rows)
     found = mix(features, lambda f: f @ matrix.t(), 7, scores)
     torch.testing.assert_close(found, whole)
     assert found.shape == (5, 3, 7)

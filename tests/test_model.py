@@ -7,10 +7,10 @@ from fairseq import options
 from fairseq.models import ARCH_CONFIG_REGISTRY, ARCH_MODEL_REGISTRY
 from helpers import TINY, exactly
 
-from tsa_fairseq.arguments import complete_arguments
-from tsa_fairseq.criterion import TSAOnlineKDConfig
 from tsa_fairseq.errors import UsageError
-from tsa_fairseq.model import TSATransformerModel
+from tsa_fairseq.plugin.arguments import complete_arguments
+from tsa_fairseq.plugin.criterion import TSAOnlineKDConfig
+from tsa_fairseq.plugin.model import TSATransformerModel
 
 # What fairseq-train parsed; a checkpoint's arguments have a _name as well.
 TRAINING = {

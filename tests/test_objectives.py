@@ -7,7 +7,7 @@ from helpers import exactly
 
 from tsa_fairseq.errors import UsageError
 from tsa_fairseq.objectives import OBJECTIVES, KDSettings, build_objective
-from tsa_fairseq.outputs import TokenBlock
+from tsa_fairseq.tree.outputs import TokenBlock
 
 
 def block(leaves=3, tokens=4, words=6, seed=0):

@@ -12,8 +12,8 @@ import pytest
 from fairseq import options
 
 import tsa_fairseq
-from tsa_fairseq.cli import _parser
-from tsa_fairseq.hub import _OPTIONS
+from tsa_fairseq.cli.main import _parser
+from tsa_fairseq.deploy.hub import _OPTIONS
 
 ROOT = Path(__file__).parent.parent
 DOCUMENTS = [
@@ -134,7 +134,7 @@ def test_python_calls_fit_the_functions():
 
 
 def test_printed_tree_is_what_the_command_prints(capsys):
-    from tsa_fairseq.cli import main
+    from tsa_fairseq.cli.main import main
 
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     (argv,) = [w[1:] for d, w in ALL if d == "README.md" and w[:2] == ["tsa-fairseq", "tree"]]

@@ -8,10 +8,10 @@ from fairseq.criterions import CRITERION_REGISTRY
 from helpers import TREE, exactly
 
 from tsa_fairseq.errors import UsageError
-from tsa_fairseq.kd_flags import check_group
 from tsa_fairseq.objectives import KDSettings, build_objective
-from tsa_fairseq.topology import Topology
-from tsa_fairseq.views import NodeViews, Views
+from tsa_fairseq.plugin.kd_flags import check_group
+from tsa_fairseq.tree.topology import Topology
+from tsa_fairseq.tree.views import NodeViews, Views
 
 
 def gradients(model):

@@ -6,8 +6,8 @@ import torch
 from helpers import TINY, TinyTask, exactly
 
 from tsa_fairseq.errors import UsageError
-from tsa_fairseq.model import TSATransformerModel
-from tsa_fairseq.warm_start import warm_start
+from tsa_fairseq.plugin.model import TSATransformerModel
+from tsa_fairseq.plugin.warm_start import warm_start
 
 PRE_NORM = {"encoder_normalize_before": True, "decoder_normalize_before": True}
 

@@ -38,10 +38,10 @@ def prepare(sizes: Sizes) -> Callable[[], Work]:
     """Draw features, an output matrix and references, and return the loss with its gradients."""
     import torch
 
-    from tsa_fairseq.dense import dense_loss
-    from tsa_fairseq.fused import FusedLoss
+    from tsa_fairseq.loss.dense import dense_loss
+    from tsa_fairseq.loss.fused import FusedLoss
     from tsa_fairseq.objectives import KDSettings, build_objective
-    from tsa_fairseq.outputs import TreeOutput
+    from tsa_fairseq.tree.outputs import TreeOutput
 
     torch.manual_seed(1)
     dtype = torch.float16 if sizes.fp16 else torch.float32

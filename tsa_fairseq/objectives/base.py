@@ -7,10 +7,10 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor
 
-from tsa_fairseq.divergence import SmoothedCrossEntropy
+from tsa_fairseq.objectives.divergence import SmoothedCrossEntropy
 from tsa_fairseq.objectives.settings import KDSettings, Published
-from tsa_fairseq.outputs import LogitBlock, LossSums, Term, TokenBlock
-from tsa_fairseq.token_loss import sum_up
+from tsa_fairseq.objectives.token_loss import sum_up
+from tsa_fairseq.tree.outputs import LogitBlock, LossSums, Term, TokenBlock
 
 
 class Objective(ABC):

@@ -5,10 +5,10 @@ import math
 import torch
 from torch import Tensor
 
-from tsa_fairseq.divergence import tempered
 from tsa_fairseq.objectives.base import TargetObjective
+from tsa_fairseq.objectives.divergence import tempered
 from tsa_fairseq.objectives.settings import Published
-from tsa_fairseq.outputs import TokenBlock
+from tsa_fairseq.tree.outputs import TokenBlock
 
 
 class Ensemble(TargetObjective):

@@ -3,10 +3,10 @@
 import torch
 from torch import Tensor
 
-from tsa_fairseq.divergence import target_nll, tempered
 from tsa_fairseq.objectives.base import TargetObjective
+from tsa_fairseq.objectives.divergence import target_nll, tempered
 from tsa_fairseq.objectives.settings import Published
-from tsa_fairseq.outputs import TokenBlock
+from tsa_fairseq.tree.outputs import TokenBlock
 
 
 class KDCLNaive(TargetObjective):

@@ -3,7 +3,7 @@
 from tsa_fairseq.errors import UsageError
 from tsa_fairseq.objectives.pairwise import PairwiseObjective
 from tsa_fairseq.objectives.settings import KDSettings, Published
-from tsa_fairseq.outputs import Term, TokenBlock
+from tsa_fairseq.tree.outputs import Term, TokenBlock
 
 
 class Independent(PairwiseObjective):

@@ -4,10 +4,10 @@ from collections.abc import Mapping
 
 from torch import Tensor
 
-from tsa_fairseq.closed_form import peer_cross_entropy_
-from tsa_fairseq.divergence import Detach, peer_divergence, tempered
 from tsa_fairseq.objectives.base import Objective
-from tsa_fairseq.outputs import LogitBlock, LossSums, TokenBlock
+from tsa_fairseq.objectives.closed_form import peer_cross_entropy_
+from tsa_fairseq.objectives.divergence import Detach, peer_divergence, tempered
+from tsa_fairseq.tree.outputs import LogitBlock, LossSums, TokenBlock
 
 
 class PairwiseObjective(Objective):

@@ -2,10 +2,10 @@
 
 from torch import Tensor
 
-from tsa_fairseq.divergence import smoothed_cross_entropy, target_nll, tempered
 from tsa_fairseq.objectives.base import TargetObjective
+from tsa_fairseq.objectives.divergence import smoothed_cross_entropy, target_nll, tempered
 from tsa_fairseq.objectives.settings import Published
-from tsa_fairseq.outputs import Term, TokenBlock
+from tsa_fairseq.tree.outputs import Term, TokenBlock
 
 
 class SOKD(TargetObjective):
@@ -16,7 +16,7 @@ class SOKD(TargetObjective):
 
     Source: Semi-Online Knowledge Distillation (Liu, Liu, Huang, arXiv 2111.11747); T = 4, all
     weights 1, no ramp. The student there is one network, here every leaf is one and the bridge
-    learns from their mean divergence. The bridge (:class:`tsa_fairseq.heads.Bridge`) starts from
+    learns from their mean divergence. The bridge (``Bridge`` among the plugin's heads) starts from
     the teacher's top layers, and the teacher is in evaluation mode: neither is so in their code.
     """
 

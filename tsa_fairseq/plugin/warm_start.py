@@ -1,0 +1,107 @@
+"""``--tree-init-from``: start a tree from a stock ``transformer`` checkpoint."""
+
+import logging
+import re
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from tsa_fairseq.errors import UsageError
+from tsa_fairseq.files.checkpoint import model_arguments, read_checkpoint
+from tsa_fairseq.plugin.heads import PREFIX
+
+logger = logging.getLogger(__name__)
+
+FLAG = "--tree-init-from"
+PEER_CHOICES = ("fresh", "copy")
+
+_SINUSOIDS = re.compile(r"\.embed_positions\.(_float_tensor|weights)$")
+_PEER = re.compile(r"decoder\.peers\.(\d+)\.\d+\.(.+)")
+_LEAF_NORM = re.compile(r"decoder\.leaf_norms\.\d+\.(.+)")
+
+
+def warm_start(model: Any, path: str, peers: str) -> None:
+    """Copy a stock checkpoint into the trunk and leaf 0, and perhaps into the peers.
+
+    Args:
+        model: the tree, just built.
+        path: a checkpoint of fairseq's ``transformer`` with this model's sizes and dictionaries.
+        peers: ``copy`` gives every peer the checkpoint's layer of the same depth; ``fresh`` leaves
+            the peers as they were drawn.
+
+    Raises:
+        UsageError: the file cannot be read, or its parameters are not those of leaf 0.
+    """
+    state = read_checkpoint(path, FLAG)
+    # the learnable parts of an objective are no part of a leaf
+    own = {n: t for n, t in model.state_dict().items() if not n.startswith(PREFIX)}
+    # older releases of fairseq stored sinusoidal positions, which are computed anyway
+    loaded = {n: t for n, t in state["model"].items() if n in own or not _SINUSOIDS.search(n)}
+    _check_format(path, loaded, model)
+    _check_heads(path, state, model.args)
+    model.upgrade_state_dict(loaded)
+    stock_name = {name: _stock_name(name) for name in own}
+    _check_parameters(path, loaded, {n: t for n, t in own.items() if stock_name[n] == n})
+    _check_tied(path, loaded, own)
+    copied = {
+        name: loaded[stock_name[name]] if peers == "copy" or stock_name[name] == name else own[name]
+        for name in own
+    }
+    model.load_state_dict(copied)
+    logger.info("%s: leaf 0 copied from %s; peers: %s", FLAG, path, peers)
+
+
+def _stock_name(name: str) -> str:
+    """The stock parameter that stands where this one does: same depth, same role."""
+    name = _PEER.sub(r"decoder.layers.\1.\2", name)
+    return _LEAF_NORM.sub(r"decoder.layer_norm.\1", name)
+
+
+def _check_format(path: str, loaded: dict[str, Tensor], model: Any) -> None:
+    for name, tensor in loaded.items():
+        if not isinstance(tensor, Tensor):
+            raise UsageError(f"{FLAG}: '{path}' does not fit leaf 0: its {name} is no tensor")
+    version = loaded.get("decoder.version")
+    if model.decoder.layer_norm is not None and (version is None or version.item() < 3):
+        raise UsageError(
+            f"{FLAG}: '{path}' is a pre-norm model without a final norm, "
+            "as early releases of fairseq made; expected one with decoder.version 3"
+        )
+
+
+def _check_heads(path: str, state: dict[str, Any], args: Any) -> None:
+    """The number of heads shows in no parameter's shape."""
+    stored = model_arguments(state)
+    for name in ("encoder_attention_heads", "decoder_attention_heads"):
+        theirs, ours = getattr(stored, name, None), getattr(args, name)
+        if theirs is not None and theirs != ours:
+            flag = "--" + name.replace("_", "-")
+            raise UsageError(f"{FLAG}: '{path}' has {flag} {theirs}, this model {ours}")
+
+
+def _check_tied(path: str, loaded: dict[str, Tensor], own: dict[str, Tensor]) -> None:
+    """What this model shares must be equal in the file, or the last one loaded would win."""
+    first: dict[int, str] = {}
+    for name, tensor in own.items():
+        other = first.setdefault(tensor.data_ptr(), name) if tensor.numel() else name
+        if name != other and not torch.equal(loaded[name], loaded[other]):
+            raise UsageError(
+                f"{FLAG}: '{path}' does not fit leaf 0: this model shares {other} with {name}, "
+                "which differ in the file"
+            )
+
+
+def _check_parameters(path: str, loaded: dict[str, Tensor], wanted: dict[str, Tensor]) -> None:
+    problems: list[str] = []
+    for name in sorted(wanted.keys() | loaded.keys()):
+        if name not in loaded:
+            problems.append(f"it has no {name}")
+        elif name not in wanted:
+            problems.append(f"it has {name}, which this model has not")
+        elif loaded[name].shape != wanted[name].shape:
+            have, want = tuple(loaded[name].shape), tuple(wanted[name].shape)
+            problems.append(f"its {name} is {have}, this model's {want}")
+    if problems:
+        more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
+        raise UsageError(f"{FLAG}: '{path}' does not fit leaf 0: {problems[0]}{more}")
