@@ -14,6 +14,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from tsa_fairseq.cli.main import main
 from tsa_fairseq.deploy.validation import Scores
+from tsa_fairseq.loss.fused import FusedLoss
 from tsa_fairseq.objectives import KDSettings, Objective
 from tsa_fairseq.objectives.settings import Published
 
@@ -159,6 +160,12 @@ def meanwhile(monkeypatch, do):
         return Scores("nll", (1.0, 2.0, 3.0))
 
     monkeypatch.setattr("tsa_fairseq.cli.export.leaf_scores", score)
+
+
+def fused_loss(*settings):
+    """FusedLoss of features K x N x D, member by member, as references have them."""
+    loss = FusedLoss(*settings)
+    return lambda features, *rest: loss(features.transpose(0, 1), *rest)
 
 
 class Alive(TorchDispatchMode):

@@ -59,7 +59,7 @@ def prepare(sizes: Sizes) -> Callable[[], Work]:
 
     def work() -> Work:
         if sizes.fused:
-            stacked = torch.stack(features).flatten(1, 2)
+            stacked = torch.stack(features, dim=2).flatten(0, 1)  # N x K x D
             loss, _ = FusedLoss(objective, 1.0, 0.1)(stacked, matrix, target.view(-1))
         else:
             loss, _ = dense_loss(output, target, everywhere, objective, 1.0, 0.1)

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from tsa_fairseq.errors import UsageError
 from tsa_fairseq.files.checkpoint import model_arguments, read_checkpoint
-from tsa_fairseq.tree.precision import widened
+from tsa_fairseq.tree.outputs import widened
 
 # What fairseq writes after an epoch, after so many updates, and of the best; not its copies
 # checkpoint_last.pt and checkpoint_best.pt.

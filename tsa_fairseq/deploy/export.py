@@ -14,7 +14,7 @@ from tsa_fairseq.files.checkpoint import check_exists, checksum, model_arguments
 from tsa_fairseq.files.dictionaries import Dictionaries
 from tsa_fairseq.plugin.heads import PREFIX, stored_bridge
 from tsa_fairseq.plugin.teacher import Teacher
-from tsa_fairseq.tree.precision import widened
+from tsa_fairseq.tree.outputs import widened
 from tsa_fairseq.tree.topology import Topology
 
 CRITERION = "label_smoothed_cross_entropy"

@@ -9,7 +9,8 @@ from torch import Tensor
 from torch.nn.functional import linear
 
 from tsa_fairseq.objectives import Objective
-from tsa_fairseq.tree.outputs import LossSums, TokenBlock, TreeOutput
+from tsa_fairseq.objectives.blocks import LossSums, TokenBlock
+from tsa_fairseq.tree.outputs import TreeOutput
 
 
 def dense_loss(
@@ -27,7 +28,7 @@ def dense_loss(
         output: of the tree; its features and heads belong to the tokens of ``target``.
         target: B x T.
         real: where ``target`` is no pad, B x T.
-        objective: how leaves learn.
+        objective: how members learn.
         ramp: how far the distillation's weight has risen, from 0 to 1.
         label_smoothing: ε of the cross entropy.
         reduce: sum over tokens; otherwise the loss and every part have B * T values, 0 at pads.
@@ -66,10 +67,10 @@ def _token_block(
         for member, features in enumerate(output.features)
     ]
     return TokenBlock(
-        torch.stack(log_probs),
-        target[real],
-        {name: head[real] for name, head in output.heads.items()},
-        {name: predicted(*other) for name, other in output.others.items()},
-        output.leaves,
-        label_smoothing,
+        log_probs=torch.stack(log_probs),
+        target=target[real],
+        heads={name: head[real] for name, head in output.heads.items()},
+        others={name: predicted(*other) for name, other in output.others.items()},
+        leaf_of=output.leaf_of,
+        label_smoothing=label_smoothing,
     )

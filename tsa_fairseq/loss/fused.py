@@ -1,6 +1,6 @@
 """Output projection and loss over blocks of tokens: no [tokens x vocabulary] tensor ever exists.
 
-Written naively, K leaves, N tokens and V words make K·N·V logits, and distillation between leaves
+Written naively, K members, N tokens and V words make K·N·V logits, and distillation between them
 holds several tensors of that size: for K = 4, N = 4,096 and V = 32,768 each is 2.1 GB in float32.
 Here a block of n tokens is projected, its loss is computed, its gradient takes the place of its
 logits and is multiplied out at once into the gradients of features and output matrix. The block is
@@ -14,7 +14,7 @@ then forgotten. What is held beside the inputs, in values of float32:
 A slice is what stays in a CPU's cache; on a GPU c slices are as much as 4 blocks. c is 4 where the
 gradient is written down and T = 1, 5 at other temperatures, else what autograd keeps, see
 ``Objective.copies``.
-A teacher and a bridge count as leaves in K.
+A teacher and a bridge count as members in K.
 
 Gradients on the way forward are the idea of Liger-Kernel's fused linear cross entropy, blocks that
 of Cut Your Losses (Wijmans et al., arXiv 2411.09009); here for losses between several predictions.
@@ -31,8 +31,8 @@ from torch.autograd.function import once_differentiable
 from tsa_fairseq.errors import UsageError
 from tsa_fairseq.loss.projection import Predictor, product_type
 from tsa_fairseq.objectives import Objective
-from tsa_fairseq.tree.outputs import LogitBlock, LossSums, Prediction
-from tsa_fairseq.tree.precision import widened
+from tsa_fairseq.objectives.blocks import LogitBlock, LossSums
+from tsa_fairseq.tree.outputs import Prediction, widened
 
 # Logits (K · n · V) of a block: enough rows for fast matrix products.
 BLOCK_LOGITS = {"cpu": 2**23, "cuda": 2**24}
@@ -42,9 +42,9 @@ LEAST_COPIES = 4
 SLICE_LOGITS = 2**20
 
 
-def default_block_tokens(leaves: int, vocabulary: int, device: str) -> int:
+def default_block_tokens(members: int, vocabulary: int, device: str) -> int:
     """Tokens of a block, so that its logits have the size that suits the device."""
-    return max(1, BLOCK_LOGITS.get(device, BLOCK_LOGITS["cuda"]) // (leaves * vocabulary))
+    return max(1, BLOCK_LOGITS.get(device, BLOCK_LOGITS["cuda"]) // (members * vocabulary))
 
 
 @dataclass(frozen=True)
@@ -54,10 +54,10 @@ class FusedLoss:
     loss = (1/K) [w_ce · Σ_k CE_k + Σ_terms weight · Σ values], see :class:`Objective`
 
     Args:
-        objective: how leaves learn.
+        objective: how members learn.
         ramp: how far the distillation's weight has risen, from 0 to 1.
         label_smoothing: ε of the cross entropy.
-        block_tokens: tokens whose logits may exist at once; None chooses by vocabulary and leaves.
+        block_tokens: tokens whose logits may exist at once; None chooses by vocabulary and members.
     """
 
     objective: Objective
@@ -76,17 +76,17 @@ class FusedLoss:
         target: Tensor,
         heads: Mapping[str, Tensor] | None = None,
         others: Mapping[str, Prediction] | None = None,
-        leaves: tuple[int, ...] = (),
+        leaf_of: tuple[int, ...] = (),
     ) -> tuple[Tensor, LossSums]:
         """The loss, with gradients for features, matrices and heads, and its parts, without.
 
         Under autocast, products are in autocast's type and gradients in their inputs' own.
 
         Shapes:
-            features: K x N x D, one row a real token; matrix: V x D, or K x V x D, a matrix for
-            each leaf; target: N; heads: N x ...; others: N x D' and V x D'; loss: a scalar, summed
-            over tokens and averaged over leaves, float32 or wider. ``leaves``: see
-            :class:`TokenBlock`.
+            features: N x K x D, one row a real token, its members side by side; matrix: V x D, or
+            K x V x D, a matrix for each member; target: N; heads: N x ...; others: N x D' and
+            V x D'; loss: a scalar, summed over tokens and averaged over members, float32 or wider.
+            ``leaf_of``: the leaf of each member.
 
         Raises:
             UsageError: features and matrix have different types, or a tensor the wrong size; when
@@ -96,7 +96,7 @@ class FusedLoss:
         predictions = {"": Prediction(features, matrix), **others}
         types = tuple(product_type(*prediction) for prediction in predictions.values())
         call = _Call(
-            self, tuple(others), tuple(heads), types, leaves or tuple(range(features.size(0))),
+            self, tuple(others), tuple(heads), types, leaf_of or tuple(range(features.size(1))),
             wants_gradients=torch.is_grad_enabled(),
         )  # fmt: skip
         _check_sizes(features, matrix, target, heads, others)
@@ -112,15 +112,15 @@ class _Call:
     loss: FusedLoss
     others: tuple[str, ...]
     heads: tuple[str, ...]
-    product_types: tuple[torch.dtype, ...]  # of the leaves, and of each of the others
-    leaves: tuple[int, ...]
+    product_types: tuple[torch.dtype, ...]  # of the members, and of each of the others
+    leaf_of: tuple[int, ...]
     wants_gradients: bool
 
 
 class _Function(torch.autograd.Function):
     """Gradients are computed on the way forward, and multiplied by the loss's on the way back.
 
-    Its tensors are the target, then features and matrix of the leaves and of each of the others,
+    Its tensors are the target, then features and matrix of the members and of each of the others,
     then the heads.
     """
 
@@ -157,7 +157,7 @@ def _block_by_block(
         Predictor(tensors[at], tensors[at + 1], kind, wide, wanted[at], wanted[at + 1])
         for at, kind in zip(range(0, count, 2), call.product_types, strict=True)
     ]
-    leaves, others = everyone[0], dict(zip(call.others, everyone[1:], strict=True))
+    members, others = everyone[0], dict(zip(call.others, everyone[1:], strict=True))
     heads = dict(zip(call.heads, tensors[count:], strict=True))
     of_heads = {
         name: torch.zeros_like(head, dtype=wide)
@@ -167,34 +167,34 @@ def _block_by_block(
     wants_others = tuple(name for name, other in others.items() if other.wants_gradient)
     size = call.loss.block_tokens
     if size is None:
-        rows, vocabulary = tensors[0].size(0) + len(others), tensors[1].size(-2)
-        size = default_block_tokens(rows, vocabulary, target.device.type)
+        predictions, vocabulary = tensors[0].size(1) + len(others), tensors[1].size(-2)
+        size = default_block_tokens(predictions, vocabulary, target.device.type)
 
     sums = None
     # a block without tokens, too, has sums: zeros
     for start in range(0, max(target.size(0), 1), size):
         here = slice(start, start + size)
-        logits = leaves.logits(here)
+        logits = members.logits(here)
         of_others = {name: other.logits(here) for name, other in others.items()}
         for part in _slices(logits, call.loss.objective.copies):
             there = slice(start + part.start, start + part.stop)
             block = LogitBlock(
-                logits[part],
-                target[there],
-                {name: widened(head[there]) for name, head in heads.items()},
-                call.loss.ramp,
-                call.loss.label_smoothing,
+                logits=logits[part],
+                target=target[there],
+                heads={name: widened(head[there]) for name, head in heads.items()},
+                others={name: other[part].squeeze(1) for name, other in of_others.items()},
+                leaf_of=call.leaf_of,
+                label_smoothing=call.loss.label_smoothing,
+                ramp=call.loss.ramp,
                 wants_gradient=any(wanted),
                 wants_heads=tuple(of_heads),
-                others={name: other[part].squeeze(1) for name, other in of_others.items()},
                 wants_others=wants_others,
-                leaves=call.leaves,
             )
             found, by_head = call.loss.objective.block_sums_(block)
             sums = found if sums is None else sums + found
             for name, gradient in by_head.items():
                 of_heads[name][there] = gradient
-        leaves.take_gradient_(here, logits)
+        members.take_gradient_(here, logits)
         for name, other in others.items():
             other.take_gradient_(here, of_others[name])
     assert sums is not None
@@ -204,9 +204,9 @@ def _block_by_block(
 
 def _slices(logits: Tensor, copies: int) -> Iterator[slice]:
     """Of a block's tokens, as many at a time as a CPU's cache or a bound on memory takes."""
-    tokens, leaves, vocabulary = logits.shape
+    tokens, members, vocabulary = logits.shape
     on_cpu = logits.device.type == "cpu"
-    size = SLICE_LOGITS // (leaves * vocabulary) if on_cpu else tokens * LEAST_COPIES // copies
+    size = SLICE_LOGITS // (members * vocabulary) if on_cpu else tokens * LEAST_COPIES // copies
     size = max(size, 1)
     for start in range(0, max(tokens, 1), size):
         yield slice(start, min(start + size, tokens))
@@ -219,10 +219,10 @@ def _check_sizes(
     heads: Mapping[str, Tensor],
     others: Mapping[str, Prediction],
 ) -> None:
-    leaves, tokens, width = features.shape
-    if matrix.size(-1) != width or (matrix.dim() == 3 and matrix.size(0) != leaves):
+    tokens, members, width = features.shape
+    if matrix.size(-1) != width or (matrix.dim() == 3 and matrix.size(0) != members):
         raise UsageError(
-            f"output matrix: got {_shape(matrix)}; expected V x {width}, or {leaves} x V x {width}"
+            f"output matrix: got {_shape(matrix)}; expected V x {width}, or {members} x V x {width}"
         )
     for name, other in others.items():
         if other.matrix.shape != (matrix.size(-2), other.features.size(-1)):

@@ -8,10 +8,6 @@ from torch import Tensor
 
 from tsa_fairseq.errors import UsageError
 
-# On a GPU, products of half-precision matrices that return the sums as they were added up, in
-# float32 (torch 2.8 and newer).
-RETURNS_FLOAT32 = hasattr(torch.ops.aten.mm, "dtype")
-
 
 class Scaled(NamedTuple):
     """A gradient as an operand, and what it was multiplied by; None: by nothing."""
@@ -24,6 +20,14 @@ class Scaled(NamedTuple):
         return product if self.scale is None else product / self.scale
 
 
+def returns_float32(matrix: Tensor) -> bool:
+    """Whether products of half-precision matrices return the sums as they were added up.
+
+    On a GPU, with torch 2.8 and newer.
+    """
+    return matrix.is_cuda and hasattr(torch.ops.aten.mm, "dtype")
+
+
 class Projection:
     """The output projection of blocks of tokens, and its gradients.
 
@@ -32,19 +36,19 @@ class Projection:
     operands that were rounded to the model's type are multiplied in float32.
 
     Args:
-        matrix: V x D, or K x V x D for a matrix of each leaf's own.
+        matrix: V x D, or K x V x D for a matrix of each member's own.
         product_type: what operands are rounded to.
         wide: float32, or float64 if the matrix is.
 
     Shapes:
-        features: M x K x D, a token's leaves side by side; logits: M x K x V.
+        features: M x K x D, a token's members side by side; logits: M x K x V.
     """
 
     def __init__(self, matrix: Tensor, product_type: torch.dtype, wide: torch.dtype) -> None:
         self.product_type = product_type
         self.wide = wide
         self.shared = matrix.dim() == 2
-        self.keeps_type = product_type == wide or (matrix.is_cuda and RETURNS_FLOAT32)
+        self.keeps_type = product_type == wide or returns_float32(matrix)
         self.matrix = self.operand(matrix)
         self._buffer: Tensor | None = None
 
@@ -71,16 +75,16 @@ class Projection:
 
     def logits(self, features: Tensor) -> Tensor:
         """Features times matrix. The next call may overwrite the result."""
-        tokens, leaves, _ = features.shape
+        tokens, members, _ = features.shape
         if not (self.shared and self.matrix.dtype == self.wide):
             product = self._product(self._rows(features), self.matrix.mT)
-            return self._by_token(product, leaves).contiguous()
-        rows, words = tokens * leaves, self.matrix.size(0)
+            return self._by_token(product, members).contiguous()
+        rows, words = tokens * members, self.matrix.size(0)
         if self._buffer is None or self._buffer.size(0) < rows:
             self._buffer = features.new_empty(rows, words)
         logits = self._buffer[:rows]
         torch.mm(features.flatten(0, 1), self.matrix.t(), out=logits)
-        return self._by_token(logits, leaves)
+        return self._by_token(logits, members)
 
     def back(self, gradient: Scaled) -> Tensor:
         """The features' gradient, from the logits'."""
@@ -99,8 +103,8 @@ class Projection:
         """M x K x ... as what is multiplied by one matrix: M·K x ..., or K x M x ..."""
         return tensor.flatten(0, 1) if self.shared else tensor.transpose(0, 1)
 
-    def _by_token(self, rows: Tensor, leaves: int) -> Tensor:
-        return rows.unflatten(0, (-1, leaves)) if self.shared else rows.transpose(0, 1)
+    def _by_token(self, rows: Tensor, members: int) -> Tensor:
+        return rows.unflatten(0, (-1, members)) if self.shared else rows.transpose(0, 1)
 
     def _product(self, left: Tensor, right: Tensor) -> Tensor:
         if left.dtype == self.wide:
@@ -113,7 +117,7 @@ class Predictor:
     """Features, the matrix that projects them, and the gradients of both as blocks come in.
 
     Args:
-        features: K x N x D, or N x D for one prediction a token.
+        features: N x K x D, or N x D for one prediction a token.
         matrix: V x D, or K x V x D.
         product_type, wide: see :class:`Projection`.
         wants_features, wants_matrix: the gradients wanted; float32 or wider, whatever the inputs.
@@ -130,7 +134,7 @@ class Predictor:
     ) -> None:
         self.projection = Projection(matrix, product_type, wide)
         self.shape = features.shape
-        by_token = (features if features.dim() == 3 else features.unsqueeze(0)).transpose(0, 1)
+        by_token = features if features.dim() == 3 else features.unsqueeze(1)
         self.features = self.projection.operand(by_token).contiguous()  # N x K x D
         zeros = partial(torch.zeros_like, dtype=wide)
         self.of_features = zeros(self.features) if wants_features else None
@@ -144,9 +148,7 @@ class Predictor:
     @property
     def gradients(self) -> tuple[Tensor | None, Tensor | None]:
         """Of features and matrix, in their shapes; None where it was not wanted."""
-        of_features = self.of_features
-        if of_features is not None:
-            of_features = of_features.transpose(0, 1).reshape(self.shape)
+        of_features = None if self.of_features is None else self.of_features.view(self.shape)
         return of_features, self.of_matrix
 
     def logits(self, here: slice) -> Tensor:

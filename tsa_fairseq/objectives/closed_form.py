@@ -3,7 +3,7 @@
 Automatic differentiation would keep half a dozen tensors of the logits' size and read each several
 times. Here the gradient replaces the logits, and every pass over them is written down.
 
-Shapes throughout: logits M x K x V, a token's leaves side by side; per leaf and token M x K x 1.
+Shapes throughout: logits N x K x V, a token's members side by side; per member and token N x K x 1.
 """
 
 from dataclasses import replace
@@ -12,16 +12,16 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from tsa_fairseq.objectives.blocks import LogitBlock, LossSums, Term
 from tsa_fairseq.objectives.divergence import Detach, disagreement, ensemble_nll, smoothing_weights
-from tsa_fairseq.tree.outputs import LogitBlock, LossSums, Term
 
 
 class Softmax(NamedTuple):
     """softmax(z), log Σ_v exp z_v, and the most probable word."""
 
-    probs: Tensor  # M x K x V
-    log_sum: Tensor  # M x K x 1
-    top: Tensor  # M x K x 1
+    probs: Tensor  # N x K x V
+    log_sum: Tensor  # N x K x 1
+    top: Tensor  # N x K x 1
 
 
 def softmax(logits: Tensor) -> Softmax:
@@ -52,17 +52,17 @@ def argmax(values: Tensor, width: int = 128) -> Tensor:
 
 
 class PeerDivergence(NamedTuple):
-    """Mean divergence of every leaf from the others, and what its gradient is made of."""
+    """Mean divergence of every member from the others, and what its gradient is made of."""
 
-    value: Tensor  # M x K x 1
-    gap: Tensor  # M x K x V: z_k − mean_j z_j
-    mean_gap: Tensor  # M x K x 1: Σ_v p_k · gap_k
+    value: Tensor  # N x K x 1
+    gap: Tensor  # N x K x V: z_k − mean_j z_j
+    mean_gap: Tensor  # N x K x 1: Σ_v p_k · gap_k
 
 
 def peer_divergence_(logits: Tensor, found: Softmax, detach: Detach) -> PeerDivergence:
     """(1/(K−1)) Σ_{j≠k} KL(p_k ‖ p_j), or of KL(p_j ‖ p_k) for ``cover``.
 
-    K log p_k − Σ_j log p_j is K · gap_k but for a number for each leaf and token, so that no
+    K log p_k − Σ_j log p_j is K · gap_k but for a number for each member and token, so that no
     logarithm is taken over the vocabulary.
 
     Args:
@@ -70,16 +70,16 @@ def peer_divergence_(logits: Tensor, found: Softmax, detach: Detach) -> PeerDive
         found: their softmax.
         detach: see :func:`tsa_fairseq.objectives.divergence.peer_divergence`.
     """
-    leaves = logits.size(1)
+    members = logits.size(1)
     gap = logits.sub_(logits.mean(dim=1, keepdim=True))
     mean_gap = torch.linalg.vecdot(found.probs, gap).unsqueeze(-1)
-    number = leaves * found.log_sum - found.log_sum.sum(dim=1, keepdim=True)
+    number = members * found.log_sum - found.log_sum.sum(dim=1, keepdim=True)
     if detach == "cover":
         of_targets = torch.linalg.vecdot(found.probs.sum(dim=1, keepdim=True), gap).unsqueeze(-1)
         value = mean_gap.sum(dim=1, keepdim=True) - of_targets + number
     else:
-        value = leaves * mean_gap - number
-    return PeerDivergence(value / (leaves - 1), gap, mean_gap)
+        value = members * mean_gap - number
+    return PeerDivergence(value / (members - 1), gap, mean_gap)
 
 
 def peer_cross_entropy_(
@@ -101,17 +101,17 @@ def peer_cross_entropy_(
     Args:
         block: its logits become the loss's gradient, if that is wanted.
         ce_weight: of the cross entropy.
-        kd_weight, temperature, detach: of the divergence; a single leaf has none.
+        kd_weight, temperature, detach: of the divergence; a single member has none.
     """
-    logits, (leaves, vocabulary) = block.logits, block.logits.shape[1:]
-    gold = block.target.view(-1, 1, 1).expand(-1, leaves, 1)
+    logits, (members, vocabulary) = block.logits, block.logits.shape[1:]
+    gold = block.target.view(-1, 1, 1).expand(-1, members, 1)
     at_1 = softmax(logits)
     nll = at_1.log_sum - logits.gather(-1, gold)
     smooth = vocabulary * at_1.log_sum - logits.sum(dim=-1, keepdim=True)
     sums = LossSums(vocabulary, nll.sum(dim=(0, 2)), smooth.sum(dim=(0, 2)))
 
     at_t, divergence = at_1, None
-    if leaves > 1:
+    if members > 1:
         pairwise_kl = None
         if temperature != 1.0:
             pairwise_kl = peer_divergence_(logits.clone(), at_1, "seek").value
@@ -120,8 +120,8 @@ def peer_cross_entropy_(
         kd = temperature**2 * divergence.value
         compared = {
             "nll_ensemble": ensemble_nll(nll.squeeze(-1).t()),
-            "kd_loss": kd / leaves,
-            "pairwise_kl": (kd if pairwise_kl is None else pairwise_kl) / leaves,
+            "kd_loss": kd / members,
+            "pairwise_kl": (kd if pairwise_kl is None else pairwise_kl) / members,
             "disagreement": disagreement(at_1.top.squeeze(-1).t()),
         }
         sums = replace(
@@ -132,13 +132,13 @@ def peer_cross_entropy_(
 
     if block.wants_gradient:
         on_gold, on_all = smoothing_weights(block.label_smoothing, vocabulary)
-        ce_unit = ce_weight / leaves
+        ce_unit = ce_weight / members
         of_p = ce_unit * (on_gold + vocabulary * on_all)
         offset = logits.new_full((1, 1, 1), -ce_unit * on_all)
         if divergence is None:
             torch.add(offset, at_1.probs, alpha=of_p, out=logits)
         else:
-            kd_unit = kd_weight * temperature / (leaves - 1) / leaves
+            kd_unit = kd_weight * temperature / (members - 1) / members
             if temperature == 1.0:  # p and q are one
                 _gradient_(divergence, at_1.probs, detach, kd_unit, offset, of_p)
             else:
@@ -157,14 +157,14 @@ def _gradient_(
     of_probs: float,
 ) -> None:
     """offset + of_probs · q + unit · {the braces of :func:`peer_cross_entropy_`}, over the gap."""
-    gap, leaves = divergence.gap, probs.size(1)
+    gap, members = divergence.gap, probs.size(1)
     row = torch.full_like(divergence.mean_gap, of_probs)
     if detach != "seek":
-        row += unit * leaves
+        row += unit * members
         offset = offset - unit * probs.sum(dim=1, keepdim=True)
     if detach == "cover":
         torch.addcmul(offset, probs, row, out=gap)
     else:
-        row -= unit * leaves * divergence.mean_gap
-        torch.add(row, gap, alpha=unit * leaves, out=gap)
+        row -= unit * members * divergence.mean_gap
+        torch.add(row, gap, alpha=unit * members, out=gap)
         torch.addcmul(offset, probs, gap, out=gap)

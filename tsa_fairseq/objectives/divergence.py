@@ -58,7 +58,7 @@ def tempered(log_probs: Tensor, temperature: float) -> Tensor:
 
 
 def peer_divergence(log_probs: Tensor, detach: Detach = "none") -> Tensor:
-    """For every leaf, its mean divergence from the other leaves; O(K) passes over the vocabulary.
+    """For every member, its mean divergence from the others; O(K) passes over the vocabulary.
 
     (1 / (K−1)) Σ_{j≠k} KL(p_k ‖ p_j) = (1 / (K−1)) Σ_v p_k (K log p_k − S),  S = Σ_j log p_j
 
@@ -76,7 +76,7 @@ def peer_divergence(log_probs: Tensor, detach: Detach = "none") -> Tensor:
     if detach == "cover":
         probs = fixed.exp()
         entropy = (probs * fixed).sum(dim=-1)  # K x N
-        target_sum = probs.sum(dim=0) - probs  # K x N x V, over the other leaves
+        target_sum = probs.sum(dim=0) - probs  # K x N x V, over the other members
         cross = (target_sum * log_probs).sum(dim=-1)
         return (entropy.sum(dim=0) - entropy - cross) / others
     towards = log_probs if detach == "none" else fixed
@@ -85,7 +85,7 @@ def peer_divergence(log_probs: Tensor, detach: Detach = "none") -> Tensor:
 
 
 def ensemble_nll(nll: Tensor) -> Tensor:
-    """−log of the leaves' mean probability of the target, from each leaf's −log p(target).
+    """−log of the members' mean probability of the target, from each one's −log p(target).
 
     Shapes:
         nll: K x N; result: N.
@@ -94,11 +94,11 @@ def ensemble_nll(nll: Tensor) -> Tensor:
 
 
 def disagreement(top: Tensor) -> Tensor:
-    """Share of the pairs of leaves whose most probable words differ, per token.
+    """Share of the pairs of members whose most probable words differ, per token.
 
     Shapes:
         top: the words, K x N, with K ≥ 2; result: N, from 0 to 1, float32.
     """
-    leaves = top.size(0)
+    members = top.size(0)
     differ = (top.unsqueeze(0) != top.unsqueeze(1)).sum(dim=(0, 1))  # every pair twice
-    return differ.float() / (leaves * (leaves - 1))
+    return differ.float() / (members * (members - 1))

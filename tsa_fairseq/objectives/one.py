@@ -4,9 +4,9 @@ import torch
 from torch import Tensor
 
 from tsa_fairseq.objectives.base import TargetObjective
+from tsa_fairseq.objectives.blocks import Term, TokenBlock
 from tsa_fairseq.objectives.divergence import smoothed_cross_entropy, target_nll, tempered
 from tsa_fairseq.objectives.settings import Published
-from tsa_fairseq.tree.outputs import Term, TokenBlock
 
 
 class ONE(TargetObjective):

@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 import torch
 from torch import Tensor
 
+from tsa_fairseq.objectives.blocks import LossSums, Term, TokenBlock
 from tsa_fairseq.objectives.divergence import (
     SmoothedCrossEntropy,
     disagreement,
@@ -12,10 +13,9 @@ from tsa_fairseq.objectives.divergence import (
     peer_divergence,
     smoothed_cross_entropy,
 )
-from tsa_fairseq.tree.outputs import LossSums, Term, TokenBlock
 
 
-def sum_up(
+def loss_sums(
     block: TokenBlock,
     terms: list[Term],
     figures: Mapping[str, Tensor],
@@ -25,7 +25,7 @@ def sum_up(
     """The parts of an objective's loss, with a graph, and figures for the log, without.
 
     Args:
-        block: the leaves' predictions.
+        block: the members' predictions.
         terms: what the objective makes of them.
         figures: what it wants to be logged, N values each.
         kd_is_pairwise_kl: see :class:`tsa_fairseq.objectives.Objective`.
@@ -47,7 +47,7 @@ def sum_up(
 def _compared(
     block: TokenBlock, parts: SmoothedCrossEntropy, terms: list[Term], kd_is_pairwise_kl: bool
 ) -> dict[str, Tensor]:
-    """What the log says about the leaves together: N values each, none for a single leaf."""
+    """What the log says about the members together: N values each, none for a single one."""
     kd = torch.zeros_like(parts.nll[0])
     for term in terms:
         if term.name == "kd":

@@ -18,9 +18,8 @@ from tsa_fairseq.plugin.kd_flags import (
     views_from_flags,
 )
 from tsa_fairseq.plugin.resume import follow_checkpoint
-from tsa_fairseq.plugin.teacher import FLAG as TEACHER_FLAG
-from tsa_fairseq.plugin.teacher import read_teacher
-from tsa_fairseq.plugin.warm_start import FLAG, PEER_CHOICES
+from tsa_fairseq.plugin.teacher import TEACHER_FLAG, read_teacher
+from tsa_fairseq.plugin.warm_start import INIT_FLAG, PEER_CHOICES
 from tsa_fairseq.tree.mixture import MIXTURES, Mixture
 from tsa_fairseq.tree.topology import Topology
 
@@ -69,7 +68,7 @@ def complete_arguments(args: Namespace) -> None:
         )
     check_choice("--tree-init-peers", args.tree_init_peers, PEER_CHOICES)
     if args.tree_init_from:
-        check_exists(args.tree_init_from, FLAG)
+        check_exists(args.tree_init_from, INIT_FLAG)
     if training:
         _check_criterion(args, topology)
 

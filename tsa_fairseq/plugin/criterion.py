@@ -2,7 +2,6 @@
 
 import logging
 import math
-from dataclasses import replace
 from typing import Any
 
 import torch
@@ -14,9 +13,10 @@ from torch import Tensor
 from tsa_fairseq.errors import UsageError
 from tsa_fairseq.loss.dense import dense_loss
 from tsa_fairseq.loss.fused import FusedLoss
+from tsa_fairseq.objectives.blocks import LossSums
 from tsa_fairseq.plugin.kd_flags import TSAOnlineKDConfig, objective_from_flags, views_from_flags
 from tsa_fairseq.plugin.teacher import Teacher
-from tsa_fairseq.tree.outputs import LossSums, TreeOutput
+from tsa_fairseq.tree.outputs import TreeOutput
 from tsa_fairseq.tree.views import Views
 
 logger = logging.getLogger(__name__)
@@ -90,7 +90,7 @@ class TSAOnlineKDCriterion(FairseqCriterion):
         _check_finite(sums, output, real)
         sample_size = sample["target"].size(0) if self.sentence_avg else sample["ntokens"]
         logs = {
-            **self._logs(loss, sums, output.leaves, real, ramp),
+            **self._logs(loss, sums, output.leaf_of, real, ramp),
             "ntokens": sample["ntokens"],
             "nsentences": sample["target"].size(0),
             "sample_size": sample_size,
@@ -110,9 +110,6 @@ class TSAOnlineKDCriterion(FairseqCriterion):
             views=self.views if model.training else Views(),
             teacher=teacher,
         )
-        if teacher is not None:
-            others = {**output.others, "teacher": teacher.prediction}
-            output = replace(output, others=others)
         head = self.objective.head
         if head is not None and head not in {**output.heads, **output.others}:
             raise SystemExit(
@@ -130,27 +127,25 @@ class TSAOnlineKDCriterion(FairseqCriterion):
             return tensor.flatten(0, 1).index_select(0, tokens)
 
         output = output.at_tokens(without_pads)
-        # N x K x D in memory, which is how blocks are cut from it
-        features = torch.stack(output.features, dim=1).transpose(0, 1)
         fused = FusedLoss(self.objective, ramp, self.label_smoothing, self.block_tokens)
         try:
             return fused(
-                features,
+                torch.stack(output.features, dim=1),  # N x K x D, which blocks are cut from
                 output.output_matrix,
                 without_pads(target),
                 output.heads,
                 output.others,
-                output.leaves,
+                output.leaf_of,
             )
         except UsageError as error:
             raise SystemExit(error.code) from None
 
     def _logs(
-        self, loss: Tensor, sums: LossSums, leaves: tuple[int, ...], real: Tensor, ramp: float
+        self, loss: Tensor, sums: LossSums, leaf_of: tuple[int, ...], real: Tensor, ramp: float
     ) -> dict[str, Any]:
         by_leaf = {
-            f"nll_leaf{leaf}": sums.nll[[m for m, of in enumerate(leaves) if of == leaf]].mean(0)
-            for leaf in sorted(set(leaves))
+            f"nll_leaf{leaf}": sums.nll[[m for m, of in enumerate(leaf_of) if of == leaf]].mean(0)
+            for leaf in sorted(set(leaf_of))
         }
         logs: dict[str, Any] = {"loss": loss.data, "nll_loss": by_leaf["nll_leaf0"]}
         if len(by_leaf) > 1:
@@ -158,7 +153,7 @@ class TSAOnlineKDCriterion(FairseqCriterion):
         if sums.compared:
             logs.update(sums.compared)
             logs["real_tokens"] = real.sum()
-            logs["kd_weight"] = self.objective.kd_weight(len(leaves), ramp) * logs["real_tokens"]
+            logs["kd_weight"] = self.objective.kd_weight(len(leaf_of), ramp) * logs["real_tokens"]
         return logs
 
     @classmethod
@@ -198,7 +193,7 @@ def _check_finite(sums: LossSums, output: TreeOutput, real: Tensor) -> None:
     Features that are not finite are left to fairseq, which says what layer they come from; in half
     precision it leaves such a batch out.
     """
-    found = sums.first_not_finite(output.leaves)
+    found = sums.first_not_finite(output.leaf_of)
     if found is None or not all(bool(f[real].isfinite().all()) for f in output.features):
         return
     when = "in validation" if output.num_updates is None else f"at update {output.num_updates}"

@@ -19,9 +19,7 @@ from torch import Tensor, nn
 from tsa_fairseq.errors import UsageError
 from tsa_fairseq.objectives import OBJECTIVES
 from tsa_fairseq.plugin.teacher import Teacher, TeacherOutput
-from tsa_fairseq.tree.outputs import Prediction
-from tsa_fairseq.tree.precision import widened
-from tsa_fairseq.tree.views import Views
+from tsa_fairseq.tree.outputs import Prediction, TreeRun, widened
 
 logger = logging.getLogger(__name__)
 
@@ -138,7 +136,7 @@ class Bridge(nn.Module):
         """Features, B x T x D', and output matrix, from what the teacher computed."""
         state = teacher.state
         for layer in self.layers:
-            state = teacher.inputs.run(layer, state)
+            state, _ = teacher.inputs.run(layer, state)
         features = (state if self.layer_norm is None else self.layer_norm(state)).transpose(0, 1)
         matrix = self.output_projection.weight
         # a view, as of the leaves' matrix: DistributedDataParallel must see it as an output
@@ -229,32 +227,27 @@ def _build_bridge(args: Namespace, task: Any) -> Bridge:
 
 
 def run_heads(
-    heads: nn.ModuleDict,
-    members: Sequence[tuple[int, int]],
-    features: Sequence[Tensor],
-    shared: Tensor,
-    views: Views,
-    teacher: TeacherOutput | None,
+    heads: nn.ModuleDict, run: TreeRun, teacher: TeacherOutput | None
 ) -> tuple[dict[str, Tensor], dict[str, Prediction]]:
     """What the heads compute for a batch: heads' outputs, B x T x ..., and who else predicts.
 
     Args:
         heads: of :func:`build_heads`.
-        members: view and leaf of everyone who predicts.
-        features: of each of them, B x T x D.
-        shared: the state that all leaves share, V · B x T x D.
-        views: V.
-        teacher: what the bridge starts from.
+        run: what the tree computed.
+        teacher: what the teacher did; it predicts, and the bridge starts from it.
     """
     outputs: dict[str, Tensor] = {}
     others: dict[str, Prediction] = {}
     if "gate" in heads:
-        scores = heads["gate"](shared)  # V · B x T x K
-        by_member = [views.view(scores, view)[..., leaf] for view, leaf in members]
+        sentences = run.features[0].size(0)
+        scores = heads["gate"](run.shared).unflatten(0, (-1, sentences))  # V x B x T x K
+        by_member = [scores[member.view, ..., member.leaf] for member in run.members]
         outputs["gate"] = torch.stack(by_member, dim=-1)
     if "peer_attention" in heads:
-        peers = [f for f, (_, leaf) in zip(features, members, strict=True) if leaf != 0]
+        peers = [f for f, member in zip(run.features, run.members, strict=True) if member.leaf != 0]
         outputs["peer_attention"] = heads["peer_attention"](peers)
-    if "bridge" in heads and teacher is not None:
-        others["bridge"] = heads["bridge"](teacher)
+    if teacher is not None:
+        others["teacher"] = teacher.prediction
+        if "bridge" in heads:
+            others["bridge"] = heads["bridge"](teacher)
     return outputs, others

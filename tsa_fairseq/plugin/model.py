@@ -76,7 +76,7 @@ class TSATransformerModel(TransformerModel):
         # after everything else, so that one seed draws the same tree for every objective
         model.heads = build_heads(args, model.decoder, task)
         if "gate" in model.heads:
-            model.decoder.mix_by(model.heads["gate"])
+            model.decoder.set_gate(model.heads["gate"])
         if args.tree_init_from:
             warm_start(model, args.tree_init_from, args.tree_init_peers)
             # done: a checkpoint of this model must load where that file does not exist
@@ -120,7 +120,7 @@ class TSATransformerModel(TransformerModel):
             leaves: ``"all"`` or the leaves to compute.
             trunk_gradient: see :meth:`TreeDecoder.leaf_features`.
             views: how often the batch is computed, and which leaf reads which view.
-            teacher: what the bridge, if there is one, starts from.
+            teacher: what it computed for this batch; the bridge, if there is one, starts from it.
             src_tokens, src_lengths, prev_output_tokens: B x S, B, B x T.
             return_all_hiddens, features_only, alignment_layer, alignment_heads: as in fairseq;
                 without meaning when ``leaves`` is given.
@@ -140,17 +140,11 @@ class TSATransformerModel(TransformerModel):
         run = self.decoder.leaf_features(
             views.repeat(prev_output_tokens), encoder_out, numbers, trunk_gradient, views
         )
-        members = views.members(numbers)
-        by_leaf = dict(zip(numbers, run.features, strict=True))
-        if not views.dealt:
-            by_member = [views.view(by_leaf[leaf], view) for view, leaf in members]
-        else:
-            by_member = [by_leaf[leaf] for _, leaf in members]
+        heads, others = run_heads(self.heads, run, teacher)
         matrix = self.decoder.output_projection.weight
-        heads, others = run_heads(self.heads, members, by_member, run.shared, views, teacher)
         return TreeOutput(
-            tuple(leaf for _, leaf in members),
-            tuple(by_member),
+            tuple(member.leaf for member in run.members),
+            run.features,
             matrix.view_as(matrix),
             self.num_updates,
             heads,
@@ -173,7 +167,7 @@ class TSATransformerModel(TransformerModel):
         super().prepare_for_inference_(cfg)
         if self.decoder.inference != "gate":
             self.heads = nn.ModuleDict()
-            self.decoder.mix_by(None)
+            self.decoder.set_gate(None)
         self.decoder.keep_inference_leaf()
 
 

@@ -13,7 +13,7 @@ from tsa_fairseq.plugin.heads import PREFIX
 
 logger = logging.getLogger(__name__)
 
-FLAG = "--tree-init-from"
+INIT_FLAG = "--tree-init-from"
 PEER_CHOICES = ("fresh", "copy")
 
 _SINUSOIDS = re.compile(r"\.embed_positions\.(_float_tensor|weights)$")
@@ -33,7 +33,7 @@ def warm_start(model: Any, path: str, peers: str) -> None:
     Raises:
         UsageError: the file cannot be read, or its parameters are not those of leaf 0.
     """
-    state = read_checkpoint(path, FLAG)
+    state = read_checkpoint(path, INIT_FLAG)
     # the learnable parts of an objective are no part of a leaf
     own = {n: t for n, t in model.state_dict().items() if not n.startswith(PREFIX)}
     # older releases of fairseq stored sinusoidal positions, which are computed anyway
@@ -49,7 +49,7 @@ def warm_start(model: Any, path: str, peers: str) -> None:
         for name in own
     }
     model.load_state_dict(copied)
-    logger.info("%s: leaf 0 copied from %s; peers: %s", FLAG, path, peers)
+    logger.info("%s: leaf 0 copied from %s; peers: %s", INIT_FLAG, path, peers)
 
 
 def _stock_name(name: str) -> str:
@@ -61,11 +61,11 @@ def _stock_name(name: str) -> str:
 def _check_format(path: str, loaded: dict[str, Tensor], model: Any) -> None:
     for name, tensor in loaded.items():
         if not isinstance(tensor, Tensor):
-            raise UsageError(f"{FLAG}: '{path}' does not fit leaf 0: its {name} is no tensor")
+            raise UsageError(f"{INIT_FLAG}: '{path}' does not fit leaf 0: its {name} is no tensor")
     version = loaded.get("decoder.version")
     if model.decoder.layer_norm is not None and (version is None or version.item() < 3):
         raise UsageError(
-            f"{FLAG}: '{path}' is a pre-norm model without a final norm, "
+            f"{INIT_FLAG}: '{path}' is a pre-norm model without a final norm, "
             "as early releases of fairseq made; expected one with decoder.version 3"
         )
 
@@ -77,7 +77,7 @@ def _check_heads(path: str, state: dict[str, Any], args: Any) -> None:
         theirs, ours = getattr(stored, name, None), getattr(args, name)
         if theirs is not None and theirs != ours:
             flag = "--" + name.replace("_", "-")
-            raise UsageError(f"{FLAG}: '{path}' has {flag} {theirs}, this model {ours}")
+            raise UsageError(f"{INIT_FLAG}: '{path}' has {flag} {theirs}, this model {ours}")
 
 
 def _check_tied(path: str, loaded: dict[str, Tensor], own: dict[str, Tensor]) -> None:
@@ -87,8 +87,8 @@ def _check_tied(path: str, loaded: dict[str, Tensor], own: dict[str, Tensor]) ->
         other = first.setdefault(tensor.data_ptr(), name) if tensor.numel() else name
         if name != other and not torch.equal(loaded[name], loaded[other]):
             raise UsageError(
-                f"{FLAG}: '{path}' does not fit leaf 0: this model shares {other} with {name}, "
-                "which differ in the file"
+                f"{INIT_FLAG}: '{path}' does not fit leaf 0: this model shares {other} with "
+                f"{name}, which differ in the file"
             )
 
 
@@ -104,4 +104,4 @@ def _check_parameters(path: str, loaded: dict[str, Tensor], wanted: dict[str, Te
             problems.append(f"its {name} is {have}, this model's {want}")
     if problems:
         more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
-        raise UsageError(f"{FLAG}: '{path}' does not fit leaf 0: {problems[0]}{more}")
+        raise UsageError(f"{INIT_FLAG}: '{path}' does not fit leaf 0: {problems[0]}{more}")

@@ -1,7 +1,7 @@
 """fairseq's Transformer decoder with peers beside its last layers."""
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
 import torch
@@ -10,15 +10,15 @@ from fairseq.modules import LayerNorm
 from torch import Tensor, nn
 
 from tsa_fairseq.tree.grammar import Branch
-from tsa_fairseq.tree.layer_drop import in_a_row, pass_on
-from tsa_fairseq.tree.layer_inputs import LayerInputs
+from tsa_fairseq.tree.layers import LayerInputs, dropped_layer, in_a_row
 from tsa_fairseq.tree.mixture import Mixture, mix
 from tsa_fairseq.tree.outputs import TreeRun
 from tsa_fairseq.tree.topology import Topology
 from tsa_fairseq.tree.trunk_gradient import average_at_splits, averaged_encoder_gradient
-from tsa_fairseq.tree.views import NodeViews, Views
+from tsa_fairseq.tree.views import ViewPlan, Views
 
 EncoderOut = dict[str, list[Tensor]]
+Node = tuple[int, int]  # depth and peer
 
 
 class TreeDecoder(TransformerDecoderBase):
@@ -109,7 +109,9 @@ class TreeDecoder(TransformerDecoderBase):
     def extract_features(self, *args: Any, **kwargs: Any) -> tuple[Tensor, dict[str, list[Any]]]:
         """fairseq's ``extract_features``, for the leaf that translates, or leaf 0 of a mixture."""
         leaf = self.inference if isinstance(self.inference, int) else 0
-        return self._leaf_features(leaf, *args, **kwargs)
+        if leaf == 0:
+            return super().extract_features(*args, **kwargs)
+        return self.leaf_decoder(leaf).extract_features(*args, **kwargs)
 
     def forward(
         self,
@@ -125,30 +127,20 @@ class TreeDecoder(TransformerDecoderBase):
                 prev_output_tokens, encoder_out, incremental_state, features_only, **kwargs
             )
         assert encoder_out is not None
-        run = self._run_tree(
-            prev_output_tokens,
-            encoder_out,
-            range(self.topology.num_leaves),
-            NodeViews(self.topology, Views()),
-            incremental_state,
-        )
+        plan = ViewPlan(self.topology, Views())
+        leaves = range(self.topology.num_leaves)
+        run, _ = self._walk(prev_output_tokens, encoder_out, leaves, plan, incremental_state)
         scores = None
         if self.inference == "gate":
             assert self.gate is not None
             scores = self.gate(run.shared)
         words = self.output_projection.weight.size(0)
-        return mix(run.features, self.output_layer, words, scores), run.extra
+        mixed = mix(run.features, self.output_layer, words, scores)
+        return mixed, {"attn": [run.attention]}
 
-    def mix_by(self, gate: nn.Module | None) -> None:
+    def set_gate(self, gate: nn.Module | None) -> None:
         """Note the gate, which belongs to the model: here it is no parameter of the decoder's."""
         object.__setattr__(self, "gate", gate)
-
-    def _leaf_features(
-        self, leaf: int, *args: Any, **kwargs: Any
-    ) -> tuple[Tensor, dict[str, list[Any]]]:
-        if leaf == 0:
-            return super().extract_features(*args, **kwargs)
-        return self.leaf_decoder(leaf).extract_features(*args, **kwargs)
 
     def leaf_features(
         self,
@@ -173,62 +165,57 @@ class TreeDecoder(TransformerDecoderBase):
         """
         for leaf in leaves:
             self.topology.check_leaf(leaf)
-        nodes = NodeViews(self.topology, views)
+        plan = ViewPlan(self.topology, views)
         if trunk_gradient == "sum":
-            return self._run_tree(prev_output_tokens, encoder_out, leaves, nodes)
-        with averaged_encoder_gradient(nodes, self.node):
-            run = self._run_tree(prev_output_tokens, encoder_out, leaves, nodes)
-        average_at_splits(nodes, run.states)
+            return self._walk(prev_output_tokens, encoder_out, leaves, plan)[0]
+        with averaged_encoder_gradient(plan, self.node):
+            run, states = self._walk(prev_output_tokens, encoder_out, leaves, plan)
+        average_at_splits(plan, states)
         return run
 
-    def _run_tree(
+    def _walk(
         self,
         prev_output_tokens: Tensor,
         encoder_out: EncoderOut,
         leaves: Sequence[int],
-        nodes: NodeViews,
+        plan: ViewPlan,
         incremental_state: dict[str, Any] | None = None,
-    ) -> TreeRun:
-        # The stock decoder computes the first leaf and tells what went into each of its layers
-        # (T x B x D), which is where the others branch off. It computes all rows alike: with views
-        # dealt out, only what all leaves share.
-        first = None if nodes.divided else leaves[0]
-        if first is None:
-            stock, path = self._shared_layers(), [0] * (self.topology.split + 1)
-            features, extra = stock.extract_features(prev_output_tokens, encoder_out=encoder_out)
-        else:
-            path = [0, *self.topology.paths[first]]
-            features, extra = self._leaf_features(
-                first,
-                prev_output_tokens,
-                encoder_out=encoder_out,
-                incremental_state=incremental_state,
-            )
-        states = {
-            (depth - 1, peer): state
-            for depth, (peer, state) in enumerate(zip(path, extra["inner_states"], strict=True))
-        }
+    ) -> tuple[TreeRun, dict[Node, Tensor]]:
+        """Compute some leaves, node by node, and return the state after each node, too.
+
+        The stock decoder embeds the tokens and computes the layers that all leaves share; what
+        follows is computed leaf by leaf, so that dropout's draws for leaf 0 are the plain model's.
+        """
+        _, extra = self._shared_layers().extract_features(
+            prev_output_tokens,
+            encoder_out=encoder_out,
+            incremental_state=incremental_state,
+            # by its number in a whole decoder: attention is asked of a leaf's last layer alone
+            alignment_layer=self.topology.depth - 1,
+        )
+        # T x B x D: of the embedded tokens, and after each of the shared layers
+        states = {(depth - 1, 0): state for depth, state in enumerate(extra["inner_states"])}
+        attention = extra["attn"][0]
         inputs = LayerInputs.of_batch(
             self, prev_output_tokens, encoder_out, states[-1, 0], incremental_state
         )
-
-        def state_after(depth: int, peer: int) -> Tensor:
-            if (depth, peer) not in states:
-                parent = self.topology.parents[depth][peer]
-                below = state_after(depth - 1, parent)
-                want = nodes.of(depth, peer)
-                state = nodes.take(below, nodes.of(depth - 1, parent), want, dim=1)
-                states[depth, peer] = self._run_node(depth, peer, state, inputs, nodes)
-            return states[depth, peer]
-
-        outputs = tuple(
-            features
-            if leaf == first
-            else self._finish(leaf, state_after(self.topology.depth - 1, leaf))
-            for leaf in leaves
+        # fairseq asks a decoder's last layer, and no other, for its attention to the source
+        last = self.topology.depth - 1  # where a leaf's peer has the leaf's own number
+        asked = (last, leaves[0])
+        for leaf in leaves:
+            for node in list(enumerate(self.topology.paths[leaf]))[self.topology.split :]:
+                if node not in states:
+                    states[node], found = self._run_node(node, states, inputs, plan, node == asked)
+                    attention = found if node == asked else attention
+        features = {leaf: self._finish(leaf, states[last, leaf]) for leaf in leaves}
+        members = plan.views.members(leaves)
+        run = TreeRun(
+            tuple(members),
+            tuple(plan.of_member(features[member.leaf], member) for member in members),
+            states[self.topology.split - 1, 0].transpose(0, 1),
+            attention,
         )
-        shared = states[self.topology.split - 1, 0].transpose(0, 1)
-        return TreeRun(outputs, shared, states, extra)
+        return run, states
 
     def _shared_layers(self) -> TransformerDecoderBase:
         """The stock decoder of the layers before the first split, without what follows them."""
@@ -238,11 +225,24 @@ class TreeDecoder(TransformerDecoderBase):
         return decoder
 
     def _run_node(
-        self, depth: int, peer: int, state: Tensor, inputs: LayerInputs, nodes: NodeViews
-    ) -> Tensor:
-        if self.training and torch.rand(()) < self.decoder_layerdrop:
-            return pass_on(state)[0]
-        return inputs.of(nodes, depth, peer).run(self.node(depth, peer), state)
+        self,
+        node: Node,
+        states: Mapping[Node, Tensor],
+        inputs: LayerInputs,
+        plan: ViewPlan,
+        need_attention: bool,
+    ) -> tuple[Tensor, Tensor | None]:
+        """The state after a node, from that after its parent."""
+        depth, peer = node
+        below = states[depth - 1, self.topology.parents[depth][peer]]
+        # beside leaf 0 the draw is made at any rate: trainings repeat those of earlier releases
+        draws = self.training and (peer > 0 or self.decoder_layerdrop > 0)
+        dropped = draws and bool(torch.rand(()) < self.decoder_layerdrop)
+        return inputs.of_node(plan, depth, peer).run(
+            dropped_layer if dropped else self.node(depth, peer),
+            plan.from_parent(below, depth, peer),
+            need_attention,
+        )
 
     def _finish(self, leaf: int, state: Tensor) -> Tensor:
         """What the stock decoder does after its last layer: T x B x D to B x T x D."""

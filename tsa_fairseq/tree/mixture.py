@@ -7,7 +7,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from tsa_fairseq.tree.precision import widened
+from tsa_fairseq.tree.outputs import widened
 
 Mixture = Literal["ensemble", "gate"]
 MIXTURES: tuple[Mixture, ...] = ("ensemble", "gate")

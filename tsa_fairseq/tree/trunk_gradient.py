@@ -14,7 +14,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from tsa_fairseq.tree.views import NodeViews
+from tsa_fairseq.tree.views import ViewPlan
 
 
 def scale_gradient(tensor: Tensor, factor: float | Tensor) -> Tensor:
@@ -26,30 +26,30 @@ def scale_gradient(tensor: Tensor, factor: float | Tensor) -> Tensor:
     return scaled
 
 
-def average_at_splits(nodes: NodeViews, states: Mapping[tuple[int, int], Tensor]) -> None:
+def average_at_splits(plan: ViewPlan, states: Mapping[tuple[int, int], Tensor]) -> None:
     """Turn the sum of the children's gradients into their mean, at the output of every node."""
     for (depth, peer), state in states.items():
-        children = nodes.children(depth, peer)
-        if max(children) > 1 and state.requires_grad:
-            by_row = _by_row([1 / readers for readers in children], state)
+        readers_of = plan.readers(depth, peer)
+        if max(readers_of) > 1 and state.requires_grad:
+            by_row = _by_row([1 / readers for readers in readers_of], state)
             # a tensor's hook sees the gradients of all that read it, added up
             state.register_hook(lambda gradient, by_row=by_row: gradient * by_row)
 
 
 @contextmanager
 def averaged_encoder_gradient(
-    nodes: NodeViews, node: Callable[[int, int], nn.Module]
+    plan: ViewPlan, node: Callable[[int, int], nn.Module]
 ) -> Iterator[None]:
     """While it lasts, layers called send the encoder the share of their gradient that is due.
 
     Args:
-        nodes: the tree, and the views that its nodes compute.
+        plan: the tree, and the views that its nodes compute.
         node: the decoder layer at a depth and peer; called with the encoder's output second.
     """
     with ExitStack() as hooks:
-        for depth, width in enumerate(nodes.topology.widths):
+        for depth, width in enumerate(plan.topology.widths):
             for peer in range(width):
-                shares = nodes.shares(depth, peer)
+                shares = plan.shares(depth, peer)
                 if min(shares) < 1:
                     hook = node(depth, peer).register_forward_pre_hook(_scale_second(shares))
                     hooks.callback(hook.remove)
