@@ -107,6 +107,17 @@ def test_step_by_step_is_the_whole(how, build, batch):
     torch.testing.assert_close(whole.exp().sum(-1), torch.ones(3, 7))
 
 
+@pytest.mark.parametrize("tree", [TREE, "0[3,3,3]"])
+def test_attention_to_the_source_is_that_of_leaf_0(tree, build, batch):
+    """Which --replace-unk and --print-alignment read."""
+    model = build(tree=tree, noise=0.05, tree_inference="ensemble").eval()
+    (attention,) = model(**batch["net_input"])[1]["attn"]
+    model.decoder.inference = 0
+    (expected,) = model(**batch["net_input"])[1]["attn"]
+    assert expected.shape == (3, 7, batch["net_input"]["src_tokens"].size(1))
+    torch.testing.assert_close(attention, expected)
+
+
 def test_gate_mixes_by_its_own_scores(build, task, batch, inference_config):
     model = build(tree=TREE, noise=0.05, tree_inference="gate", kd_objective="one").eval()
     net = batch["net_input"]

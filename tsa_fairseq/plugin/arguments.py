@@ -19,8 +19,9 @@ from tsa_fairseq.plugin.kd_flags import (
 )
 from tsa_fairseq.plugin.resume import follow_checkpoint
 from tsa_fairseq.plugin.teacher import TEACHER_FLAG, read_teacher
-from tsa_fairseq.plugin.warm_start import INIT_FLAG, PEER_CHOICES
+from tsa_fairseq.plugin.warm_start import INIT_FLAG
 from tsa_fairseq.tree.mixture import MIXTURES, Mixture
+from tsa_fairseq.tree.peers import PEER_STARTS
 from tsa_fairseq.tree.topology import Topology
 
 CRITERION = "tsa_online_kd"
@@ -51,7 +52,8 @@ def complete_arguments(args: Namespace) -> None:
         args.tree = str(args.decoder_layers if rdrop else Topology.balanced(args.decoder_layers))
     args.tree_inference = getattr(args, "tree_inference", None) or "leaf:0"
     args.tree_init_from = getattr(args, "tree_init_from", None)
-    args.tree_init_peers = getattr(args, "tree_init_peers", None) or PEER_CHOICES[0]
+    args.tree_peers = getattr(args, "tree_peers", None) or PEER_STARTS[0]
+    args.tree_init_peers = getattr(args, "tree_init_peers", None) or args.tree_peers
 
     _refuse_unsupported(args)
     topology = Topology.parse(args.tree, args.decoder_layers)
@@ -66,7 +68,16 @@ def complete_arguments(args: Namespace) -> None:
             "--tree-inference: got 'gate'; a gate is what --kd-objective one trains: "
             "expected leaf:N or ensemble"
         )
-    check_choice("--tree-init-peers", args.tree_init_peers, PEER_CHOICES)
+    for flag, start in (
+        ("--tree-peers", args.tree_peers),
+        ("--tree-init-peers", args.tree_init_peers),
+    ):
+        check_choice(flag, start, PEER_STARTS)
+        if start == "attention" and args.no_cross_attention:
+            raise UsageError(
+                f"{flag}: got 'attention' with --no-cross-attention, by which layers have "
+                "none to the encoder; expected fresh or copy"
+            )
     if args.tree_init_from:
         check_exists(args.tree_init_from, INIT_FLAG)
     if training:

@@ -19,6 +19,7 @@ from tsa_fairseq.plugin.teacher import TeacherOutput
 from tsa_fairseq.plugin.warm_start import warm_start
 from tsa_fairseq.tree.decoder import TreeDecoder
 from tsa_fairseq.tree.outputs import TreeOutput
+from tsa_fairseq.tree.peers import PEER_STARTS, start_peers
 from tsa_fairseq.tree.topology import Topology
 from tsa_fairseq.tree.views import Views
 
@@ -62,10 +63,16 @@ class TSATransformerModel(TransformerModel):
             help="start from a stock transformer checkpoint: everything but the peers is copied",
         )
         parser.add_argument(
+            "--tree-peers",
+            metavar="|".join(PEER_STARTS),
+            help="how the layers beside leaf 0 start: drawn afresh, with leaf 0's attention to the "
+            f"encoder, or as copies of leaf 0's layer (default: {PEER_STARTS[0]})",
+        )
+        parser.add_argument(
             "--tree-init-peers",
-            metavar="fresh|copy",
-            help="with --tree-init-from: draw the peers afresh, or copy the checkpoint's layer of "
-            "the same depth (default: fresh)",
+            metavar="|".join(PEER_STARTS),
+            help="the same with --tree-init-from, where leaf 0 is the checkpoint "
+            "(default: as --tree-peers)",
         )
 
     @classmethod
@@ -78,9 +85,12 @@ class TSATransformerModel(TransformerModel):
         if "gate" in model.heads:
             model.decoder.set_gate(model.heads["gate"])
         if args.tree_init_from:
-            warm_start(model, args.tree_init_from, args.tree_init_peers)
+            warm_start(model, args.tree_init_from)
+            start_peers(model.decoder, args.tree_init_peers)
             # done: a checkpoint of this model must load where that file does not exist
             args.tree_init_from = None
+        else:
+            start_peers(model.decoder, args.tree_peers)
         return model
 
     @classmethod

@@ -14,21 +14,17 @@ from tsa_fairseq.plugin.heads import PREFIX
 logger = logging.getLogger(__name__)
 
 INIT_FLAG = "--tree-init-from"
-PEER_CHOICES = ("fresh", "copy")
 
 _SINUSOIDS = re.compile(r"\.embed_positions\.(_float_tensor|weights)$")
-_PEER = re.compile(r"decoder\.peers\.(\d+)\.\d+\.(.+)")
-_LEAF_NORM = re.compile(r"decoder\.leaf_norms\.\d+\.(.+)")
+_BESIDE_LEAF_0 = ("decoder.peers.", "decoder.leaf_norms.")
 
 
-def warm_start(model: Any, path: str, peers: str) -> None:
-    """Copy a stock checkpoint into the trunk and leaf 0, and perhaps into the peers.
+def warm_start(model: Any, path: str) -> None:
+    """Copy a stock checkpoint into the trunk and leaf 0; peers stay as they are.
 
     Args:
         model: the tree, just built.
         path: a checkpoint of fairseq's ``transformer`` with this model's sizes and dictionaries.
-        peers: ``copy`` gives every peer the checkpoint's layer of the same depth; ``fresh`` leaves
-            the peers as they were drawn.
 
     Raises:
         UsageError: the file cannot be read, or its parameters are not those of leaf 0.
@@ -41,21 +37,12 @@ def warm_start(model: Any, path: str, peers: str) -> None:
     _check_format(path, loaded, model)
     _check_heads(path, state, model.args)
     model.upgrade_state_dict(loaded)
-    stock_name = {name: _stock_name(name) for name in own}
-    _check_parameters(path, loaded, {n: t for n, t in own.items() if stock_name[n] == n})
+    _check_parameters(
+        path, loaded, {n: t for n, t in own.items() if not n.startswith(_BESIDE_LEAF_0)}
+    )
     _check_tied(path, loaded, own)
-    copied = {
-        name: loaded[stock_name[name]] if peers == "copy" or stock_name[name] == name else own[name]
-        for name in own
-    }
-    model.load_state_dict(copied)
-    logger.info("%s: leaf 0 copied from %s; peers: %s", INIT_FLAG, path, peers)
-
-
-def _stock_name(name: str) -> str:
-    """The stock parameter that stands where this one does: same depth, same role."""
-    name = _PEER.sub(r"decoder.layers.\1.\2", name)
-    return _LEAF_NORM.sub(r"decoder.layer_norm.\1", name)
+    model.load_state_dict({**own, **loaded})
+    logger.info("%s: leaf 0 copied from %s", INIT_FLAG, path)
 
 
 def _check_format(path: str, loaded: dict[str, Tensor], model: Any) -> None:
