@@ -73,3 +73,9 @@ one_of() {
 recorded() {
     sed -n "s/^$2=//p" "$1"
 }
+
+# preparation_settings FILE: the lines of Multi30k's preparation.txt that make two preparations the same.
+# (pairs stands there only if not all were taken.)
+preparation_settings() {
+    grep -E '^(protocol|source|target|subwords|pairs)=' "$1"
+}

@@ -218,6 +218,9 @@ def test_another_preparation_is_replaced_only_by_force(copy, tmp_path):
             "--subwords: got '1e4'; expected a whole number, 1 or more",
         ),
         ("--out {new} --subwords 0", "--subwords: got '0'; expected a whole number, 1 or more"),
+        ("--out {new} --pairs 0", "--pairs: got '0'; expected a whole number, 1 or more"),
+        ("--out {new} --pairs all", "--pairs: got 'all'; expected a whole number, 1 or more"),
+        ("--out {new} --pairs", "--pairs: needs a value"),
         ("--out {new} --from {tmp}/none", "--from: no such directory: {tmp}/none"),
         ("--out {new} --from {tmp} --sums {tmp}/none", "--sums: no such file: {tmp}/none"),
         (
@@ -292,6 +295,43 @@ def test_sides_that_are_not_parallel(broken_copy, tmp_path):
     assert refuse("prepare.sh", "--out", tmp_path / "out", *prepare_flags(broken_copy)) == message
 
 
+def test_the_first_pairs_alone(copy, tmp_path):
+    """Text, subwords and dictionary of 20 pairs; what else is evaluated stays whole."""
+    out = tmp_path / "out"
+    said = succeed("prepare.sh", "--out", out, "--pairs", 20, *prepare_flags(copy))
+    assert "==> train: 20 pairs\n==> val: 12 pairs\n" in said
+    for language in ("en", "de"):
+        expected = [tokenised(line) for line in sentences(language, "train")[:20]]
+        assert (out / "corpus" / f"train.{language}").read_text().splitlines() == expected
+        assert len((out / "corpus" / f"val.{language}").read_text().splitlines()) == SIZES["val"]
+    assert (
+        (out / "preparation.txt")
+        .read_text()
+        .startswith("protocol=tokenised\nsource=en\ntarget=de\nsubwords=30\npairs=20\ntypes=")
+    )
+    words = {
+        w for lang in ("en", "de") for w in (out / "subword" / f"train.{lang}").read_text().split()
+    }
+    assert {
+        line.split()[0] for line in (out / "data-bin" / "dict.en.txt").read_text().splitlines()
+    } >= words
+
+    assert "nothing to do" in succeed(
+        "prepare.sh", "--out", out, "--pairs", 20, *prepare_flags(copy)
+    )
+    for other in [], ["--pairs", 21]:
+        assert refuse("prepare.sh", "--out", out, *other, *prepare_flags(copy)) == (
+            f"--out: {out} holds another preparation (protocol=tokenised source=en target=de "
+            "subwords=30 pairs=20); choose another directory, or give --force to replace it"
+        )
+
+
+def test_more_pairs_than_there_are(copy, tmp_path):
+    flags = ("--out", tmp_path / "out", "--pairs", 61, *prepare_flags(copy))
+    assert refuse("prepare.sh", *flags) == "--pairs: got 61; train has 60"
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_too_few_pieces(copy, tmp_path):
     flags = ("--out", tmp_path / "out", "--protocol", "raw", *prepare_flags(copy, 3))
     message = refuse("prepare.sh", *flags)
@@ -337,7 +377,7 @@ def test_download(server, copy, monkeypatch):
         (directory / "tok" / source.name).write_bytes(source.read_bytes())
     args = corpus.argparse.Namespace(
         protocol="tokenised", languages=["en", "de"], into=directory / "new", copy=None,
-        sums=copy / "SHA256SUMS",
+        pairs=None, sums=copy / "SHA256SUMS",
     )  # fmt: skip
     corpus.prepare(args)
     for part in SIZES:

@@ -115,6 +115,16 @@ def obtain(args: argparse.Namespace, sums: dict[str, str], part: str, language: 
     return text.count(b"\n")
 
 
+def keep_first(args: argparse.Namespace, there_are: int) -> None:
+    """Cut both sides of the training text after the first `args.pairs` lines."""
+    if args.pairs > there_are:
+        raise CorpusError(f"--pairs: got {args.pairs}; train has {there_are}")
+    for language in args.languages:
+        path = args.into / f"train.{language}"
+        lines = path.read_bytes().split(b"\n")[: args.pairs]
+        path.write_bytes(b"".join(line + b"\n" for line in lines))
+
+
 def prepare(args: argparse.Namespace) -> None:
     """Write all parts of both languages, which must be parallel line by line."""
     sums = read_sums(args.sums)
@@ -126,6 +136,9 @@ def prepare(args: argparse.Namespace) -> None:
                 for n, language in zip(lines, args.languages, strict=True)
             )
             raise CorpusError(f"{part}: {sides}; the two sides must be parallel")
+        if part == "train" and args.pairs is not None:
+            keep_first(args, lines[0])
+            lines = [args.pairs]
         print(f"==> {part}: {lines[0]:,} pairs", flush=True)
 
 
@@ -137,6 +150,7 @@ def main() -> None:
     parser.add_argument(
         "--from", dest="copy", type=Path, help="a copy at hand instead of the download"
     )
+    parser.add_argument("--pairs", type=int, help="of the training text, the first (default: all)")
     parser.add_argument("--sums", type=Path, default=Path(__file__).with_name("SHA256SUMS"))
     try:
         prepare(parser.parse_args())

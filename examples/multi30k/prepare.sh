@@ -17,6 +17,7 @@ usage: prepare.sh --out DIR [flags]
   --protocol NAME    tokenised (default): lower-cased tokenised text, joint BPE, tokenised BLEU;
                      raw: cased raw text, sentencepiece, detokenised BLEU
   --subwords N       BPE merges (tokenised) or sentencepiece pieces (raw); default 10000
+  --pairs N          train on the first N pairs alone, subwords learned on them too; default: all
   --sums FILE        checksums to use with --from instead of those beside this script; a file that
                      is not among them is taken unchecked
   --force            replace a finished preparation
@@ -24,10 +25,10 @@ END
 }
 
 parse_flags() {
-    OUT='' FROM='' SOURCE=en TARGET=de PROTOCOL=tokenised SUBWORDS=10000 SUMS='' FORCE=no
+    OUT='' FROM='' SOURCE=en TARGET=de PROTOCOL=tokenised SUBWORDS=10000 PAIRS='' SUMS='' FORCE=no
     while [ $# -gt 0 ]; do
         case "$1" in
-            --out | --from | --source | --target | --protocol | --subwords | --sums) flag_value "$1" "$@" ;;
+            --out | --from | --source | --target | --protocol | --subwords | --pairs | --sums) flag_value "$1" "$@" ;;
         esac
         case "$1" in
             --out) OUT=$2 ;;
@@ -36,6 +37,7 @@ parse_flags() {
             --target) TARGET=$2 ;;
             --protocol) PROTOCOL=$2 ;;
             --subwords) SUBWORDS=$2 ;;
+            --pairs) PAIRS=$2 ;;
             --sums) SUMS=$2 ;;
             --force) FORCE=yes && shift && continue ;;
             -h | --help) usage && exit ;;
@@ -52,6 +54,7 @@ check_flags() {
     one_of --target "$TARGET" en de fr cs
     [ "$SOURCE" != "$TARGET" ] || die "--target: got '$TARGET', which is the source too; expected another language"
     whole_number --subwords "$SUBWORDS" 1
+    [ -z "$PAIRS" ] || whole_number --pairs "$PAIRS" 1
     [ -z "$FROM" ] || [ -d "$FROM" ] || die "--from: no such directory: $FROM"
     [ -z "$SUMS" ] || [ -f "$SUMS" ] || die "--sums: no such file: $SUMS"
     [ -z "$SUMS" ] || [ -n "$FROM" ] || die "--sums: needs --from; downloads are held to the checksums of the recipe"
@@ -61,6 +64,7 @@ check_flags() {
 # What makes two preparations the same; the beginning of preparation.txt.
 settings() {
     printf '%s\n' "protocol=$PROTOCOL" "source=$SOURCE" "target=$TARGET" "subwords=$SUBWORDS"
+    [ -z "$PAIRS" ] || printf '%s\n' "pairs=$PAIRS"
 }
 
 # Decide about an output that is there already: nothing to do, refuse, or go on and replace it at the end.
@@ -69,8 +73,8 @@ check_output() {
     [ -f "$OUT/preparation.txt" ] ||
         die "--out: $OUT exists and is no preparation of this script; choose another directory"
     [ "$FORCE" = no ] || return 0
-    [ "$(head -n 4 "$OUT/preparation.txt")" = "$(settings)" ] ||
-        die "--out: $OUT holds another preparation ($(head -n 4 "$OUT/preparation.txt" | paste -sd ' ' -)); choose another directory, or give --force to replace it"
+    [ "$(preparation_settings "$OUT/preparation.txt")" = "$(settings)" ] ||
+        die "--out: $OUT holds another preparation ($(preparation_settings "$OUT/preparation.txt" | paste -sd ' ' -)); choose another directory, or give --force to replace it"
     say "$OUT is prepared with these settings: nothing to do (--force makes it anew)"
     exit
 }
@@ -105,6 +109,7 @@ get_corpus() {
     local options=(--protocol "$PROTOCOL" --languages "$SOURCE" "$TARGET" --into "$NEW/corpus")
     [ -z "$FROM" ] || options+=(--from "$FROM")
     [ -z "$SUMS" ] || options+=(--sums "$SUMS")
+    [ -z "$PAIRS" ] || options+=(--pairs "$PAIRS")
     python3 "$HERE/corpus.py" "${options[@]}"
 }
 

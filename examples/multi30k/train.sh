@@ -61,7 +61,7 @@ check_flags() {
 settings() {
     local extra="${EXTRA[*]-}" # the device may change
     printf '%s\n' "model=$MODEL" "warmup=$WARMUP" "seed=$SEED" "extra=${extra//--cpu/}"
-    head -n 4 "$DATA/preparation.txt"
+    preparation_settings "$DATA/preparation.txt"
 }
 
 # A new directory, or one of a run with the same settings.

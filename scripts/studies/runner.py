@@ -1,0 +1,235 @@
+"""Works off the queue: so many runs at a time, for so many hours, each to its row."""
+
+import errno
+import platform
+import shlex
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from types import FrameType
+
+from studies import checkpoints, command, place, results
+from studies.child import Child, Lock
+from studies.errors import RunFailed, StudyError
+from studies.job import Begun, Job, tidy
+from studies.listing import Protocol, Run
+from studies.queue import FAILED, Failure, Queue
+
+POLL_SECONDS = 2.0
+# A training writes a checkpoint beside those that it replaces.
+LEAST_FREE_BYTES = 500 * 2**20
+
+
+class Runner:
+    """One call of ``study.py run``.
+
+    Args:
+        queue: what is to be done.
+        jobs: at a time.
+        hours: after which it stops; what is not done goes on at the next call.
+        corpus: a copy of Multi30k at hand; None to download it.
+        poll: seconds between two looks at what is going on.
+    """
+
+    def __init__(
+        self,
+        queue: Queue,
+        jobs: int,
+        hours: float,
+        corpus: Path | None,
+        poll: float = POLL_SECONDS,
+    ) -> None:
+        self.queue, self.jobs, self.corpus, self.poll = queue, jobs, corpus, poll
+        self.deadline = time.monotonic() + hours * 3600
+        self.place = queue.place
+        self.active: dict[str, Job] = {}
+        self.told: dict[str, tuple[str, int]] = {}
+        self.prepared: set[str] = set()
+        self.device = queue.device
+
+    def work(self) -> str:
+        """Until all is done, nothing more can begin, or the hours are over; says which.
+
+        Raises:
+            StudyError: nothing can go on: no corpus, a full disk, a file of results that does not
+                fit, another call at work in the same folder.
+        """
+        self.place.folder.mkdir(parents=True, exist_ok=True)
+        lock = Lock(self.place.folder / "lock")
+        if not lock.acquire():
+            raise StudyError(f"--out: {self.place.folder} is in use by another call")
+        before = signal.signal(signal.SIGTERM, _interrupt)
+        try:
+            self.queue.check()
+            self.device = device_name(self.queue.device)
+            self._tidy()
+            return self._loop()
+        except OSError as error:
+            if error.errno != errno.ENOSPC:
+                raise
+            raise StudyError(self._full()) from None
+        finally:
+            for job in self.active.values():
+                job.stop()
+            signal.signal(signal.SIGTERM, before)
+            lock.release()
+
+    def _loop(self) -> str:
+        while time.monotonic() < self.deadline:
+            self._fill()
+            if not self.active:
+                return "nothing is left that can begin now"
+            for run_id, job in list(self.active.items()):
+                self._look_at(run_id, job)
+            time.sleep(self.poll)
+        going_on = ", ".join(self.active)
+        return f"the hours are over; the next call goes on with {going_on}"
+
+    def _fill(self) -> None:
+        """Begin what there is room for."""
+        while len(self.active) < self.jobs:
+            commit = place.head()
+            run = self.queue.next(set(self.active), commit)
+            if run is None:
+                return
+            if shutil.disk_usage(self.place.folder).free < LEAST_FREE_BYTES:
+                raise StudyError(self._full())
+            self._begin(run, commit)
+
+    def _begin(self, run: Run, commit: str) -> None:
+        folder = self.place.run(run.id)
+        begun = Begun.read(folder)
+        if begun is not None and not self.queue.has_trained(run):
+            shutil.rmtree(folder)  # nothing is lost, and its commit or flags may be old
+            begun = None
+        if begun is None:
+            words = command.train(run, self.queue.device)
+            begun = Begun(shlex.join(words), commit, self.device)
+        (folder / FAILED).unlink(missing_ok=True)
+        self.queue.retry.discard(run.id)
+        begun.write(folder)
+        code = self.place.code(begun.commit)
+        self._prepare(run.protocol, code)
+        job = Job(run, begun, self.place, self.queue.rows, run.id in self.queue.listing.needed())
+        if not _acquire(job.lock):
+            raise StudyError(f"--out: {folder} is in use by a process of another call")
+        self.active[run.id] = job
+        say(f"{run.id}: begins, commit {begun.commit[:10]}")
+
+    def _look_at(self, run_id: str, job: Job) -> None:
+        try:
+            going_on = job.advance()
+        except RunFailed as error:
+            self._full_or(job, str(error))
+            return
+        self._tell(run_id, job)
+        if not going_on:
+            job.lock.release()
+            del self.active[run_id]
+            best = job.curve.best()
+            assert best is not None
+            say(f"{run_id}: done; best nll {job.curve.nll(best):g} at epoch {best}; row added")
+
+    def _full_or(self, job: Job, message: str) -> None:
+        """A run failed: by itself, or as any would because the disk is full."""
+        free = shutil.disk_usage(self.place.folder).free
+        if free < LEAST_FREE_BYTES or "No space left on device" in message:
+            raise StudyError(self._full())
+        job.stop()
+        del self.active[job.run.id]
+        Failure(message, place.head()).write(job.folder)
+        say(f"{job.run.id}: failed: {message}")
+
+    def _full(self) -> str:
+        return (
+            f"--out: the disk of {self.place.folder} is full; nothing is lost: "
+            "free some of it, and call again"
+        )
+
+    def _tell(self, run_id: str, job: Job) -> None:
+        """A line for every epoch, and for every other thing that is begun."""
+        curve, best = job.curve, job.curve.best()
+        now = (job.doing, max(curve.validated, default=0))
+        if self.told.get(run_id) == now or best is None:
+            return
+        self.told[run_id] = now
+        if job.doing != "training":
+            say(f"{run_id}: {job.doing}")
+            return
+        say(
+            f"{run_id}: epoch {now[1]}, {curve.updates_of(now[1])} updates, "
+            f"nll {curve.nll(now[1]):g} (best {curve.nll(best):g} at {best}), "
+            f"{curve.words:,.0f} words/s"
+        )
+
+    def _prepare(self, protocol: Protocol, code: Path) -> None:
+        """The protocol's data, by the snapshot's prepare.sh."""
+        if protocol.name in self.prepared:
+            return
+        say(f"preparing the data of protocol {protocol.name}")
+        words = ["bash", "examples/multi30k/prepare.sh", "--out", command.data(protocol)]
+        words += [*protocol.prepare, *(["--from", str(self.corpus)] if self.corpus else [])]
+        log = self.place.folder / "prepare.log"
+        log.unlink(missing_ok=True)
+        lock = Lock(self.place.folder / "prepare.lock")
+        lock.acquire()
+        child = Child(words, code, place.environment(code), log, lock)
+        try:
+            while not child.ended():
+                time.sleep(0.1)
+        finally:
+            child.stop()
+            lock.release()
+        if child.status:
+            said = log.read_text(encoding="utf-8", errors="replace").strip().split("\n")[-1]
+            raise StudyError(f"protocol '{protocol.name}': {said.removeprefix('error: ')}")
+        self.prepared.add(protocol.name)
+
+    def _tidy(self) -> None:
+        """What a call that was killed right after a row's end left over."""
+        for run in self.queue.listing.runs:
+            folder = self.place.run(run.id)
+            if run.id in results.finished(results.read(self.queue.rows)) and folder.exists():
+                if checkpoints.by_epoch(folder):
+                    tidy(folder, run.id in self.queue.listing.needed())
+
+
+def say(text: str) -> None:
+    """A line of progress, with the time."""
+    print(f"{time.strftime('%d %H:%M:%S')}  {text}", flush=True)
+
+
+def device_name(device: str) -> str:
+    """``cpu`` or ``cuda``, with what the machine calls it: results depend on it in the last bits.
+
+    Raises:
+        StudyError: there is no GPU.
+    """
+    if device == "cuda":
+        ask = "import torch; print(torch.cuda.get_device_name())"
+        done = subprocess.run([sys.executable, "-c", ask], capture_output=True, text=True)
+        if done.returncode:
+            raise StudyError("--device: got 'cuda'; torch finds no GPU here")
+        return f"cuda: {done.stdout.strip()}"
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").split("\n")
+        name = next(line.split(":")[1].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        name = platform.machine()
+    return f"cpu: {name}"
+
+
+def _acquire(lock: Lock) -> bool:
+    """With some patience: a killed call's process takes a moment to die, and status looks in."""
+    for _ in range(50):
+        if lock.acquire():
+            return True
+        time.sleep(0.1)
+    return False
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
