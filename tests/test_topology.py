@@ -2,7 +2,9 @@ import pytest
 from helpers import exactly
 
 from tsa_fairseq.errors import UsageError
-from tsa_fairseq.tree.topology import Dimensions, Topology, multiply_adds
+from tsa_fairseq.tree.cost import Dimensions, multiply_adds
+from tsa_fairseq.tree.drawing import draw
+from tsa_fairseq.tree.topology import Topology
 
 ALLOWED = (
     "; allowed are N[child,child,...] such as 4[1[1,1],1[1,1]], "
@@ -123,14 +125,14 @@ def test_a_message_is_one_line():
 
 
 def test_drawing():
-    assert Topology.parse("4[2,1[1,1]]", 6).draw() == (
+    assert draw(Topology.parse("4[2,1[1,1]]", 6)) == (
         "layers 1-4\n"
         "├─ layers 5-6 ── leaf 0\n"
         "└─ layer 5\n"
         "   ├─ layer 6 ── leaf 1\n"
         "   └─ layer 6 ── leaf 2"
     )
-    assert Topology.parse("0[1[1,1],1[1,1]]", 2).draw() == (
+    assert draw(Topology.parse("0[1[1,1],1[1,1]]", 2)) == (
         "embedded tokens\n"
         "├─ layer 1\n"
         "│  ├─ layer 2 ── leaf 0\n"
@@ -139,7 +141,7 @@ def test_drawing():
         "   ├─ layer 2 ── leaf 2\n"
         "   └─ layer 2 ── leaf 3"
     )
-    assert Topology.parse("3", 3).draw() == "layers 1-3 ── leaf 0"
+    assert draw(Topology.parse("3", 3)) == "layers 1-3 ── leaf 0"
 
 
 def test_multiply_adds_by_hand():

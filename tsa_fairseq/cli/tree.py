@@ -8,7 +8,9 @@ import torch
 
 import tsa_fairseq
 from tsa_fairseq.errors import UsageError
-from tsa_fairseq.tree.topology import Dimensions, Topology, multiply_adds
+from tsa_fairseq.tree.cost import Dimensions, multiply_adds
+from tsa_fairseq.tree.drawing import draw
+from tsa_fairseq.tree.topology import Topology
 
 DEFAULT_ARCH = "tsa_transformer"
 DEFAULT_VOCABULARY = 10_000
@@ -61,7 +63,7 @@ def describe_tree(args: Namespace) -> str:
     sharing = "joined vocabulary, shared embeddings"
     return "\n".join(
         [
-            topology.draw(),
+            draw(topology),
             "",
             f"tree                     {topology} (nodes at each layer: {nodes})",
             f"architecture             {args.arch}, {args.vocabulary:,} words, {sharing}",

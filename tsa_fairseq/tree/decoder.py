@@ -9,12 +9,11 @@ from fairseq.models.transformer import TransformerDecoderBase
 from fairseq.modules import LayerNorm
 from torch import Tensor, nn
 
-from tsa_fairseq.tree.grammar import Branch
 from tsa_fairseq.tree.layer_drop import in_a_row, pass_on
 from tsa_fairseq.tree.layer_inputs import LayerInputs
 from tsa_fairseq.tree.mixture import Mixture, mix
 from tsa_fairseq.tree.outputs import TreeRun
-from tsa_fairseq.tree.topology import Topology
+from tsa_fairseq.tree.topology import Branch, Topology
 from tsa_fairseq.tree.trunk_gradient import average_at_splits, averaged_encoder_gradient
 from tsa_fairseq.tree.views import NodeViews, Views
 
