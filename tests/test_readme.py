@@ -12,7 +12,7 @@ import pytest
 from fairseq import options
 
 import tsa_fairseq
-from tsa_fairseq.cli.main import _parser
+from tsa_fairseq.cli.main import build_parser
 from tsa_fairseq.deploy.hub import _OPTIONS
 
 ROOT = Path(__file__).parent.parent
@@ -78,7 +78,7 @@ def plugin_loaded(argv):
 
 @of("tsa-fairseq")
 def test_tsa_fairseq(argv):
-    assert _parser().parse_args(argv).run
+    assert build_parser(argv).parse_args(argv).run
 
 
 @of("bash")
@@ -145,7 +145,7 @@ def test_printed_tree_is_what_the_command_prints(capsys):
 def test_figures_that_the_log_shows_are_explained():
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     package = ROOT / "tsa_fairseq"
-    files = [package / "criterion.py", package / "token_loss.py", *package.glob("objectives/*.py")]
+    files = [package / "plugin" / "criterion.py", *package.glob("objectives/*.py")]
     code = "".join(file.read_text(encoding="utf-8") for file in files)
     found = r'"((?:nll|kd|pairwise)_\w+|disagreement|diversity|loss|ppl)"'
     names = set(re.findall(found, code)) | {"nll_bridge"}

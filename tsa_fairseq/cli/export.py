@@ -1,12 +1,10 @@
 """``tsa-fairseq export``: a leaf for fairseq without the plugin, or for CTranslate2."""
 
-import argparse
-import sys
-from argparse import Namespace
+from argparse import ArgumentParser, Namespace
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
+from tsa_fairseq.cli.progress import progress
 from tsa_fairseq.deploy.ctranslate import check_representable
 from tsa_fairseq.deploy.export import TEACHER_FLAG, TreeCheckpoint
 from tsa_fairseq.deploy.package import MODEL, TARGETS, Package, origin
@@ -21,11 +19,8 @@ from tsa_fairseq.plugin.teacher import read_teacher
 DEFAULT_METRIC = "nll"
 
 
-def add_export(commands: Any) -> None:
-    """The command's options."""
-    parser: argparse.ArgumentParser = commands.add_parser(
-        "export", help="write a leaf for fairseq without the plugin, or for CTranslate2"
-    )
+def add_options(parser: ArgumentParser) -> None:
+    """The subcommand's options."""
     parser.add_argument("checkpoint", metavar="CHECKPOINT", help="of a tree")
     parser.add_argument("out", metavar="OUT", help="a new folder; with --leaf all, of folders")
     parser.add_argument(
@@ -162,8 +157,3 @@ def _write(
 
     write_whole(out, fill, check)
     return found
-
-
-def progress(text: str) -> None:
-    """What is done now, on standard error."""
-    print(text, file=sys.stderr)

@@ -1,8 +1,6 @@
 """``tsa-fairseq tree``: a tree drawn, with its size and what its training costs."""
 
-import argparse
-from argparse import Namespace
-from typing import Any
+from argparse import ArgumentParser, Namespace
 
 from tsa_fairseq.errors import UsageError
 from tsa_fairseq.tree.cost import ARCHITECTURES, multiply_adds, parameters
@@ -13,24 +11,21 @@ DEFAULT_ARCH = "tsa_transformer"
 DEFAULT_VOCABULARY = 10_000
 
 
-def add_tree(commands: Any) -> None:
-    """The command's options."""
-    tree: argparse.ArgumentParser = commands.add_parser(
-        "tree", help="draw a tree, with its parameters and training cost"
-    )
-    tree.add_argument("spec", metavar="SPEC", nargs="?", help="as for --tree (default: --arch's)")
-    tree.add_argument("--arch", default=DEFAULT_ARCH, help="default: %(default)s")
-    tree.add_argument(
+def add_options(parser: ArgumentParser) -> None:
+    """The subcommand's options."""
+    parser.add_argument("spec", metavar="SPEC", nargs="?", help="as for --tree (default: --arch's)")
+    parser.add_argument("--arch", default=DEFAULT_ARCH, help="default: %(default)s")
+    parser.add_argument(
         "--decoder-layers", type=int, metavar="N", help="layers on every path (default: --arch's)"
     )
-    tree.add_argument(
+    parser.add_argument(
         "--vocabulary",
         type=int,
         default=DEFAULT_VOCABULARY,
         metavar="V",
         help="words in the joined dictionary (default: %(default)s)",
     )
-    tree.set_defaults(run=describe_tree)
+    parser.set_defaults(run=describe_tree)
 
 
 def describe_tree(args: Namespace) -> str:
