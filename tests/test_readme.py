@@ -18,6 +18,8 @@ from tsa_fairseq.deploy.hub import _OPTIONS
 ROOT = Path(__file__).parent.parent
 DOCUMENTS = [
     "README.md",
+    "CHANGELOG.md",
+    "CONTRIBUTING.md",
     "docs/benchmark/README.md",
     "examples/demo/README.md",
     "examples/multi30k/README.md",
