@@ -178,7 +178,8 @@ def test_only_the_command_waits_with_registering(argv, is_command, monkeypatch):
     assert tsa_fairseq._is_command() == is_command
 
 
-def test_help_names_every_subcommand(capsys):
+def test_help_names_every_subcommand(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "200")
     with pytest.raises(SystemExit) as end:
         main(["--help"])
     assert end.value.code == 0

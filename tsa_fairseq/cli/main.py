@@ -26,14 +26,14 @@ class Subcommand(NamedTuple):
     """
 
     help: str
-    needs_fairseq: bool
+    needs_fairseq: bool = True
 
 
 SUBCOMMANDS = {
-    "path": Subcommand("print the directory for fairseq's --user-dir", False),
-    "tree": Subcommand("draw a tree, with its parameters and training cost", False),
-    "average": Subcommand("write the mean of several checkpoints", True),
-    "export": Subcommand("write a leaf for fairseq without the plugin, or for CTranslate2", True),
+    "path": Subcommand("print the directory for fairseq's --user-dir", needs_fairseq=False),
+    "tree": Subcommand("draw a tree, with its parameters and training cost", needs_fairseq=False),
+    "average": Subcommand("write the mean of several checkpoints"),
+    "export": Subcommand("write a leaf for fairseq without the plugin, or for CTranslate2"),
 }
 
 
