@@ -1,4 +1,5 @@
-# Shared by the recipes: messages, and finding fairseq and the plugin. Source it; it runs nothing by itself.
+# Shared by the recipes: messages, flags, outputs that appear whole, and finding fairseq and the plugin.
+# Source it; it runs nothing by itself.
 
 # What --kd-objective takes.
 OBJECTIVES=(tsa dml ensemble okddip one cl-ilr kdcl-naive kdcl-minlogit kd sokd rdrop none)
@@ -63,22 +64,35 @@ among() {
     return 1
 }
 
+# variable_of FLAG [FLAG VARIABLE]...: prints the variable of the first pair with this flag; status 1 if none has.
+variable_of() {
+    local flag=$1
+    shift
+    while [ $# -gt 0 ]; do
+        if [ "$1" = "$flag" ]; then
+            printf '%s\n' "$2"
+            return
+        fi
+        shift 2
+    done
+    return 1
+}
+
 # parse_flags HINT "$@": read a script's flags, which it declares beforehand:
-#   VALUES    flags that take a value: of --a-b N, A_B becomes N (the script has set the default)
-#   SWITCHES  flags that take none: with --a-b, A_B becomes yes
+#   VALUES    pairs FLAG VARIABLE of those that take a value (the script has set the default)
+#   SWITCHES  pairs FLAG VARIABLE of those that take none: the variable becomes yes
 #   EXTRA     if PASSES_ON=yes, what stands after -- is added to it
 # --help prints usage and ends the script. HINT ends the message about an argument that is none of these.
 parse_flags() {
-    local hint=$1 name
+    local hint=$1 variable
     shift
     while [ $# -gt 0 ]; do
-        name=${1#--} name=${name//-/_} name=${name^^}
-        if among "$1" "${VALUES[@]}"; then
+        if variable=$(variable_of "$1" "${VALUES[@]}"); then
             flag_value "$1" "$@"
-            printf -v "$name" '%s' "$2"
+            printf -v "$variable" '%s' "$2"
             shift 2
-        elif among "$1" ${SWITCHES[@]+"${SWITCHES[@]}"}; then
-            printf -v "$name" '%s' yes
+        elif variable=$(variable_of "$1" "${SWITCHES[@]}"); then
+            printf -v "$variable" '%s' yes
             shift
         elif [ "$1" = -h ] || [ "$1" = --help ]; then
             usage
@@ -125,16 +139,4 @@ one_of() {
 # recorded FILE KEY: what a file of KEY=VALUE lines says about KEY.
 recorded() {
     sed -n "s/^$2=//p" "$1"
-}
-
-# check_preparation DIR: --data must be what Multi30k's prepare.sh made.
-check_preparation() {
-    [ -n "$1" ] || die "--data: missing; give the directory that prepare.sh made"
-    [ -f "$1/preparation.txt" ] || die "--data: $1 is no finished preparation; run prepare.sh --out $1 first"
-}
-
-# preparation_settings FILE: the lines of Multi30k's preparation.txt that make two preparations the same.
-# (pairs stands there only if not all were taken.)
-preparation_settings() {
-    grep -E '^(protocol|source|target|subwords|pairs)=' "$1"
 }

@@ -20,10 +20,9 @@ cores. The same command goes on where it was interrupted. Ends with a table in M
 END
 }
 
-KNOWN=("${OBJECTIVES[@]}")
-unset OBJECTIVES # from here on what --objectives says, words in one text
-SEEDS='1 2' OBJECTIVES=${KNOWN[*]} OUT=$ROOT/runs/compare UPDATES='' QUICK=no
-VALUES=(--seeds --objectives --updates --out) SWITCHES=(--quick)
+SEEDS='1 2' CHOSEN=${OBJECTIVES[*]} OUT=$ROOT/runs/compare UPDATES='' QUICK=no
+VALUES=(--seeds SEEDS --objectives CHOSEN --updates UPDATES --out OUT)
+SWITCHES=(--quick QUICK)
 parse_flags "expected --seeds, --objectives, --updates, --out or --quick (see compare.sh --help)" "$@"
 FLAGS=()
 [ -z "$UPDATES" ] || { whole_number --updates "$UPDATES" 1 && FLAGS+=(--updates "$UPDATES"); }
@@ -32,8 +31,8 @@ FLAGS=()
 for seed in $SEEDS; do
     whole_number --seeds "$seed" 0
 done
-for objective in $OBJECTIVES; do
-    one_of --objectives "$objective" "${KNOWN[@]}"
+for objective in $CHOSEN; do
+    one_of --objectives "$objective" "${OBJECTIVES[@]}"
 done
 
 # report_of OBJECTIVE: what run.sh writes at its end.
@@ -46,7 +45,7 @@ report_of() {
 folders=()
 for seed in $SEEDS; do
     folders+=("$OUT/seed$seed")
-    for objective in $OBJECTIVES; do
+    for objective in $CHOSEN; do
         rm -f "$(report_of "$objective")"
         # run.sh ends with an error if a leaf has learned little, which is a result here.
         bash "$HERE/run.sh" --objective "$objective" --seed "$seed" --out "$OUT/seed$seed" ${FLAGS[@]+"${FLAGS[@]}"} || [ -f "$(report_of "$objective")" ] || exit 1

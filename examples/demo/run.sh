@@ -29,7 +29,8 @@ END
 
 read_flags() {
     QUICK=no OUT='' SEED=1 UPDATES='' OBJECTIVE=tsa
-    VALUES=(--out --seed --updates --objective) SWITCHES=(--quick)
+    VALUES=(--out OUT --seed SEED --updates UPDATES --objective OBJECTIVE)
+    SWITCHES=(--quick QUICK)
     parse_flags "expected --objective, --quick, --out, --seed or --updates (see run.sh --help)" "$@"
     one_of --objective "$OBJECTIVE" "${OBJECTIVES[@]}"
     whole_number --seed "$SEED" 0

@@ -4,6 +4,7 @@ set -euo pipefail
 HERE=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 ROOT=$(cd "$HERE/../.." && pwd)
 source "$ROOT/examples/lib.sh"
+source "$HERE/preparation.sh"
 COMMAND="evaluate.sh $*"
 
 usage() {
@@ -24,7 +25,8 @@ END
 
 read_flags() {
     DATA='' MODEL='' CHECKPOINT=checkpoint_best.pt SUBSET=test BEAM=5 LENPEN=1 OUT='' CPU=no FORCE=no
-    VALUES=(--data --model --checkpoint --subset --beam --lenpen --out) SWITCHES=(--cpu --force)
+    VALUES=(--data DATA --model MODEL --checkpoint CHECKPOINT --subset SUBSET --beam BEAM --lenpen LENPEN --out OUT)
+    SWITCHES=(--cpu CPU --force FORCE)
     parse_flags "see evaluate.sh --help" "$@"
     DEVICE=()
     [ "$CPU" = no ] || DEVICE=(--cpu)

@@ -4,6 +4,7 @@ set -euo pipefail
 HERE=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 ROOT=$(cd "$HERE/../.." && pwd)
 source "$ROOT/examples/lib.sh"
+source "$HERE/preparation.sh"
 
 usage() {
     cat <<'END'
@@ -26,7 +27,9 @@ END
 
 read_flags() {
     OUT='' FROM='' SOURCE=en TARGET=de PROTOCOL=tokenised SUBWORDS=10000 PAIRS='' SUMS='' FORCE=no
-    VALUES=(--out --from --source --target --protocol --subwords --pairs --sums) SWITCHES=(--force)
+    VALUES=(--out OUT --from FROM --source SOURCE --target TARGET
+        --protocol PROTOCOL --subwords SUBWORDS --pairs PAIRS --sums SUMS)
+    SWITCHES=(--force FORCE)
     parse_flags "see prepare.sh --help" "$@"
 }
 

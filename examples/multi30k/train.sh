@@ -5,6 +5,7 @@ set -euo pipefail
 HERE=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 ROOT=$(cd "$HERE/../.." && pwd)
 source "$ROOT/examples/lib.sh"
+source "$HERE/preparation.sh"
 
 usage() {
     cat <<'END'
@@ -25,7 +26,8 @@ END
 
 read_flags() {
     DATA='' SAVE='' MODEL=tree UPDATES=8000 WARMUP='' SEED=1 CPU=no EXTRA=()
-    VALUES=(--data --save --model --updates --warmup --seed) SWITCHES=(--cpu) PASSES_ON=yes
+    VALUES=(--data DATA --save SAVE --model MODEL --updates UPDATES --warmup WARMUP --seed SEED)
+    SWITCHES=(--cpu CPU) PASSES_ON=yes
     parse_flags "see train.sh --help (flags of fairseq-train go after --)" "$@"
     DEVICE=()
     [ "$CPU" = no ] || DEVICE=(--cpu)
@@ -52,7 +54,8 @@ settings() {
 # A new directory, or one of a run with the same settings.
 check_save_directory() {
     if [ -f "$SAVE/training.txt" ]; then
-        [ "$(settings)" = "$(cat "$SAVE/training.txt")" ] ||
+        # (earlier releases left blanks where --cpu had stood)
+        [ "$(settings)" = "$(sed 's/^extra=  */extra=/' "$SAVE/training.txt")" ] ||
             die "--save: $SAVE holds a run with other settings ($(paste -sd ' ' - <"$SAVE/training.txt")); give the same ones or choose another directory"
     elif [ -e "$SAVE" ]; then
         die "--save: $SAVE exists and holds no run of this script; choose another directory"
