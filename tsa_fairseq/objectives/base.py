@@ -104,10 +104,10 @@ class Objective(ABC):
             sums = self.sums(
                 TokenBlock(
                     log_probs=torch.log_softmax(logits, dim=-1).transpose(0, 1),  # K x N x V
+                    leaf_of=block.leaf_of,
                     target=block.target,
                     heads=heads,
                     others={n: torch.log_softmax(other, dim=-1) for n, other in others.items()},
-                    leaf_of=block.leaf_of,
                     label_smoothing=block.label_smoothing,
                 ),
                 block.ramp,

@@ -12,20 +12,20 @@ from torch import Tensor
 class Block:
     """What is known of N real (non-pad) target tokens beside the members' predictions for them.
 
-    A member is a leaf, or with several views a leaf in one of them.
+    A member is a leaf, or with several views a leaf in one of them; they come view by view.
 
     Args:
+        leaf_of: the leaf of each of the K members.
         target: the reference token of each position, N.
         heads: the outputs of the model's heads at these tokens, by name, N x ...
         others: predictions of who else predicts, by name, N x V; what of them, the block says.
-        leaf_of: the leaf of each of the K members.
         label_smoothing: ε of the cross entropy.
     """
 
+    leaf_of: tuple[int, ...]
     target: Tensor
     heads: Mapping[str, Tensor] = field(default_factory=dict)
     others: Mapping[str, Tensor] = field(default_factory=dict)
-    leaf_of: tuple[int, ...] = ()
     label_smoothing: float = 0.0
 
 
@@ -90,12 +90,14 @@ class LossSums:
 
     Args:
         vocabulary: number of words, V.
+        leaf_of: the leaf of each of the K members.
         nll, smooth: −log p(target) and −Σ_v log p(v) of every member, K.
         terms: what the objective adds, K values or 1 each.
         compared: figures for the log, about the members together and from the objective.
     """
 
     vocabulary: int
+    leaf_of: tuple[int, ...]
     nll: Tensor
     smooth: Tensor
     terms: tuple[Term, ...] = ()
@@ -104,6 +106,7 @@ class LossSums:
     def __add__(self, other: "LossSums") -> "LossSums":
         return LossSums(
             self.vocabulary,
+            self.leaf_of,
             self.nll + other.nll,
             self.smooth + other.smooth,
             tuple(
@@ -118,12 +121,8 @@ class LossSums:
         terms = tuple(replace(term, values=term.values.detach()) for term in self.terms)
         return replace(self, nll=self.nll.detach(), smooth=self.smooth.detach(), terms=terms)
 
-    def first_not_finite(self, leaf_of: tuple[int, ...]) -> str | None:
-        """The first leaf and term that is NaN or infinite, such as ``leaf 2: kd is nan``.
-
-        Args:
-            leaf_of: the leaf of each member.
-        """
+    def first_not_finite(self) -> str | None:
+        """The first leaf and term that is NaN or infinite, such as ``leaf 2: kd is nan``."""
         named = {"cross entropy": self.nll + self.smooth}
         named.update({term.name: term.values for term in self.terms})
         by_member = {
@@ -136,6 +135,6 @@ class LossSums:
                 number = next(numbers)
                 if not math.isfinite(number):
                     alone = values.size(0) == self.nll.size(0)
-                    where = f"leaf {leaf_of[member]}" if alone else "all leaves"
+                    where = f"leaf {self.leaf_of[member]}" if alone else "all leaves"
                     return f"{where}: {name} is {number}"
         return None

@@ -90,7 +90,7 @@ class TSAOnlineKDCriterion(FairseqCriterion):
         _check_finite(sums, output, real)
         sample_size = sample["target"].size(0) if self.sentence_avg else sample["ntokens"]
         logs = {
-            **self._logs(loss, sums, output.leaf_of, real, ramp),
+            **self._logs(loss, sums, real, ramp),
             "ntokens": sample["ntokens"],
             "nsentences": sample["target"].size(0),
             "sample_size": sample_size,
@@ -140,9 +140,8 @@ class TSAOnlineKDCriterion(FairseqCriterion):
         except UsageError as error:
             raise SystemExit(error.code) from None
 
-    def _logs(
-        self, loss: Tensor, sums: LossSums, leaf_of: tuple[int, ...], real: Tensor, ramp: float
-    ) -> dict[str, Any]:
+    def _logs(self, loss: Tensor, sums: LossSums, real: Tensor, ramp: float) -> dict[str, Any]:
+        leaf_of = sums.leaf_of
         by_leaf = {
             f"nll_leaf{leaf}": sums.nll[[m for m, of in enumerate(leaf_of) if of == leaf]].mean(0)
             for leaf in sorted(set(leaf_of))
@@ -193,7 +192,7 @@ def _check_finite(sums: LossSums, output: TreeOutput, real: Tensor) -> None:
     Features that are not finite are left to fairseq, which says what layer they come from; in half
     precision it leaves such a batch out.
     """
-    found = sums.first_not_finite(output.leaf_of)
+    found = sums.first_not_finite()
     if found is None or not all(bool(f[real].isfinite().all()) for f in output.features):
         return
     when = "in validation" if output.num_updates is None else f"at update {output.num_updates}"
