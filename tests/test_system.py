@@ -440,8 +440,8 @@ def test_every_objective_trains_goes_on_and_translates(
     flags += [] if name == "rdrop" else ["--tree", "1,3"]
     with_teacher = [*flags, "--kd-teacher", teacher] if OBJECTIVES[name].needs_teacher else flags
     if name in ("okddip", "sokd"):
-        flags += ["--kd-views", "2"]
-        with_teacher += ["--kd-views", "2"]
+        views = ["--kd-views", "2", "--kd-view-cut", "0.1"]
+        flags, with_teacher = [*flags, *views], [*with_teacher, *views]
     common = [data, "--user-dir", PLUGIN, *DIMENSIONS, *TRAINING, "--max-update", "30"]
     common += ["--update-epoch-batch-itr", "True", "--dropout", "0.1"]
     whole, again = tmp_path / "whole", tmp_path / "again"

@@ -29,7 +29,9 @@ class Objective(ABC):
     least_leaves: ClassVar[int] = 1
     needs_teacher: ClassVar[bool] = False
     head: ClassVar[Literal["gate", "peer_attention", "bridge"] | None] = None
+    # how often a batch is computed by default, and what is cut in all views but the first
     views: ClassVar[int] = 1
+    view_cut: ClassVar[float] = 0.0
     # tensors of the logits' size that exist at once while ``block_sums_`` works, at T ≠ 1
     copies: ClassVar[int] = 7
     trunk_gradient: ClassVar[Literal["sum", "mean"]] = "sum"

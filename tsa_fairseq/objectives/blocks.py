@@ -138,3 +138,8 @@ class LossSums:
                     where = f"leaf {self.leaf_of[member]}" if alone else "all leaves"
                     return f"{where}: {name} is {number}"
         return None
+
+
+def first_members(leaf_of: tuple[int, ...]) -> list[int]:
+    """The member that every leaf is in the first view that it reads."""
+    return [leaf_of.index(leaf) for leaf in dict.fromkeys(leaf_of)]

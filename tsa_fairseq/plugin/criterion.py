@@ -13,7 +13,7 @@ from torch import Tensor
 from tsa_fairseq.errors import UsageError
 from tsa_fairseq.loss.dense import dense_loss
 from tsa_fairseq.loss.fused import FusedLoss
-from tsa_fairseq.objectives.blocks import LossSums
+from tsa_fairseq.objectives.blocks import LossSums, first_members
 from tsa_fairseq.plugin.kd_flags import TSAOnlineKDConfig, objective_from_flags, views_from_flags
 from tsa_fairseq.plugin.teacher import Teacher
 from tsa_fairseq.tree.outputs import TreeOutput
@@ -52,6 +52,8 @@ class TSAOnlineKDCriterion(FairseqCriterion):
         if self.views.count > 1:
             read = "dealt out to the leaves" if self.views.dealt else "each read by every leaf"
             views = f"; {self.views.count} views, {read}"
+            if self.views.cut > 0:
+                views += f", tokens cut with probability {self.views.cut:g} in all but the first"
         logger.info("objective %s: %s%s", name, self.objective.formula(), views)
 
     def forward(
@@ -142,8 +144,10 @@ class TSAOnlineKDCriterion(FairseqCriterion):
 
     def _logs(self, loss: Tensor, sums: LossSums, real: Tensor, ramp: float) -> dict[str, Any]:
         leaf_of = sums.leaf_of
+        # a leaf that does not see all tokens says little about the model that translates
+        shown = first_members(leaf_of) if self.views.cut > 0 else range(len(leaf_of))
         by_leaf = {
-            f"nll_leaf{leaf}": sums.nll[[m for m, of in enumerate(leaf_of) if of == leaf]].mean(0)
+            f"nll_leaf{leaf}": sums.nll[[m for m in shown if leaf_of[m] == leaf]].mean(0)
             for leaf in sorted(set(leaf_of))
         }
         logs: dict[str, Any] = {"loss": loss.data, "nll_loss": by_leaf["nll_leaf0"]}

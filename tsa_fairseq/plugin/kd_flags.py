@@ -59,6 +59,10 @@ class TSAOnlineKDConfig(FairseqDataclass):
         "how often a sentence is computed, each time under its own dropout "
         "(default: 1; 2 with rdrop)"
     )
+    kd_view_cut: Optional[float] = _given(  # noqa: UP045
+        "probability with which a token's embedding is zero in every view but the first "
+        "(default: 0)"
+    )
     kd_views_leaves: str = field(
         default="all",
         metadata={
@@ -156,7 +160,7 @@ def views_from_flags(flags: Any, objective: Objective) -> Views:
     """How often a batch is computed in training.
 
     Raises:
-        UsageError: fewer than one view, or views dealt out that are none.
+        UsageError: fewer views than there must be, or a share of tokens out of range.
     """
     count = objective.views if flags.kd_views is None else flags.kd_views
     if count < 1:
@@ -166,7 +170,12 @@ def views_from_flags(flags: Any, objective: Objective) -> Views:
         raise UsageError(
             "--kd-views-leaves: got 'deal' with --kd-views 1; expected 2 or more views"
         )
-    return Views(count, dealt)
+    cut = objective.view_cut if flags.kd_view_cut is None else flags.kd_view_cut
+    if not 0.0 <= cut < 1.0:
+        raise UsageError(f"--kd-view-cut: got {cut:g}; expected a number from 0 to below 1")
+    if cut > 0 and count == 1:
+        raise UsageError(f"--kd-view-cut: got {cut:g} with --kd-views 1; expected 2 or more views")
+    return Views(count, dealt, cut)
 
 
 def check_group(objective: Objective, views: Views, tree: str, leaves: int) -> None:

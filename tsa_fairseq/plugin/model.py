@@ -17,6 +17,7 @@ from tsa_fairseq.plugin.arguments import complete_arguments, inference
 from tsa_fairseq.plugin.heads import build_heads, fitting_heads, run_heads
 from tsa_fairseq.plugin.teacher import TeacherOutput
 from tsa_fairseq.plugin.warm_start import warm_start
+from tsa_fairseq.tree.cut import cut_embeddings
 from tsa_fairseq.tree.decoder import TreeDecoder
 from tsa_fairseq.tree.outputs import TreeOutput
 from tsa_fairseq.tree.peers import PEER_STARTS, start_peers
@@ -129,7 +130,7 @@ class TSATransformerModel(TransformerModel):
         Args:
             leaves: ``"all"`` or the leaves to compute.
             trunk_gradient: see :meth:`TreeDecoder.leaf_features`.
-            views: how often the batch is computed, and which leaf reads which view.
+            views: how often the batch is computed, which leaf reads which view, and what is cut.
             teacher: what it computed for this batch; the bridge, if there is one, starts from it.
             src_tokens, src_lengths, prev_output_tokens: B x S, B, B x T.
             return_all_hiddens, features_only, alignment_layer, alignment_heads: as in fairseq;
@@ -146,10 +147,13 @@ class TSATransformerModel(TransformerModel):
                 alignment_heads=alignment_heads,
             )
         numbers = range(self.decoder.topology.num_leaves) if isinstance(leaves, str) else leaves
-        encoder_out = self.encoder(views.repeat(src_tokens), src_lengths=views.repeat(src_lengths))
-        run = self.decoder.leaf_features(
-            views.repeat(prev_output_tokens), encoder_out, numbers, trunk_gradient, views
-        )
+        with cut_embeddings(views, self.encoder.embed_tokens, self.decoder.embed_tokens):
+            encoder_out = self.encoder(
+                views.repeat(src_tokens), src_lengths=views.repeat(src_lengths)
+            )
+            run = self.decoder.leaf_features(
+                views.repeat(prev_output_tokens), encoder_out, numbers, trunk_gradient, views
+            )
         heads, others = run_heads(self.heads, run, teacher)
         matrix = self.decoder.output_projection.weight
         return TreeOutput(
