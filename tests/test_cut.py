@@ -1,6 +1,7 @@
-"""--kd-view-cut: which embeddings are zero, and that nothing else changes."""
+"""--kd-view-cut: which embeddings are zero, and that nothing else changes; SimCut in the model."""
 
 import copy
+import logging
 
 import pytest
 import reference
@@ -165,6 +166,68 @@ def test_nothing_is_cut_where_leaves_are_not_asked_for(build, batch):
     assert not any(embedding._forward_hooks for embedding in embeddings)
 
 
+@pytest.mark.parametrize("objective", ["tsa", "simcut"])
+def test_probability_0_is_no_cut(objective, build, batch, criterion, draws):
+    """Bit for bit, with dropout, and nothing is drawn; a small one differs."""
+    model = build(tree=TREE, dropout=0.3)
+    flags = dict(kd_objective=objective, kd_views=2)
+    plain = criterion(**flags)
+    if objective == "simcut":
+        plain.views = Views(2)
+    expected = run(plain, model, batch)
+    actual = run(criterion(**flags, kd_view_cut=0.0), model, batch)
+    assert draws == []
+    other = run(criterion(**flags, kd_view_cut=0.2), model, batch)
+    assert actual[0] == expected[0] != other[0]
+    assert actual[2].keys() == expected[2].keys()
+    assert all(torch.equal(actual[2][name], g) for name, g in expected[2].items())
+
+
+def test_validation_sees_all_tokens(build, batch, criterion):
+    """In one view, whatever training does; the batch is not changed in either."""
+    simcut, plain = criterion(kd_objective="simcut"), criterion(kd_objective="none")
+    model, before = build(tree="3", dropout=0.3), copy.deepcopy(batch)
+    assert "kd_loss" in simcut(model.train(), batch)[2]
+    state = torch.get_rng_state()
+    loss, _, logs = simcut(model.eval(), batch)
+    assert torch.equal(torch.get_rng_state(), state)
+    expected, _, of_plain = plain(model, batch)
+    assert loss.item() == expected.item() and logs.keys() == of_plain.keys()
+    assert torch.equal(batch["target"], before["target"])
+    for name, value in before["net_input"].items():
+        assert torch.equal(batch["net_input"][name], value)
+
+
+def test_validation_of_simcut_on_a_tree(build, batch, criterion):
+    """The mean of the leaves' cross entropies; the log says that nothing is distilled."""
+    model = build(tree=TREE, noise=0.1).eval()
+    loss, _, logs = criterion(kd_objective="simcut")(model, batch)
+    expected, _, of_plain = criterion(kd_objective="none")(model, batch)
+    assert loss.item() == pytest.approx(expected.item(), rel=1e-6)
+    assert (logs["kd_loss"].item(), logs["kd_weight"].item()) == (0.0, 0.0)
+    for name in ("nll_leaf0", "nll_leaf2", "nll_ensemble", "pairwise_kl"):
+        assert logs[name].item() == pytest.approx(of_plain[name].item(), rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [
+        dict(kd_objective="simcut"),
+        dict(kd_objective="simcut", kd_views=3, kd_detach_targets="yes", kd_temperature=2.0),
+        dict(kd_objective="tsa", kd_views=2, kd_view_cut=0.3),
+        dict(kd_objective="rdrop", kd_view_cut=0.3),
+    ],
+)
+@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize("tree", ["3", "1,2,4"])
+def test_every_parameter_gets_a_gradient(tree, variant, flags, build, batch, criterion):
+    model = build(tree=tree, dropout=0.1, **VARIANTS[variant])
+    found = run(criterion(**flags), model, batch)[2]
+    for name, _ in model.named_parameters():
+        if not name.endswith("k_proj.bias"):  # a softmax does not change with it
+            assert found[name].abs().sum() > 0, name
+
+
 def by_member(model, batch, views, seed=3):
     """N x K x V nested lists of logits, and the N gold words."""
     torch.manual_seed(seed)
@@ -172,6 +235,41 @@ def by_member(model, batch, views, seed=3):
     logits = torch.stack([model.output_layer(f) for f in features], dim=2)  # B x T x K x V
     real = batch["target"].ne(PAD)
     return logits[real].tolist(), batch["target"][real].tolist()
+
+
+@pytest.mark.parametrize("kd_loss", ["fused", "dense"])
+@pytest.mark.parametrize("tree", ["3", "2[1,1]"])
+def test_simcut_against_the_reference(tree, kd_loss, build, batch, criterion):
+    """With dropout; figures are those of the clean view, of each leaf."""
+    model = build(tree=tree, dropout=0.2, noise=0.1).double()
+    simcut = criterion(kd_objective="simcut", kd_loss=kd_loss, kd_view_cut=0.3)
+    loss, logs, _ = run(simcut, model, batch)
+    logits, gold = by_member(model, batch, Views(2, cut=0.3))
+    count = len(logits[0]) // 2
+    cases = [
+        reference.Case(token, word, list(range(count)) * 2)
+        for token, word in zip(logits, gold, strict=True)
+    ]
+    expected = sum(reference.simcut(case.attached(), 3.0, 1.0, 0.1) for case in cases) / count
+    assert loss == pytest.approx(expected, rel=1e-10)
+
+    def nll(member):
+        return sum(reference.smoothed_cross_entropy(c.logits[member], c.gold, 0.0) for c in cases)
+
+    assert logs["nll_loss"].item() == pytest.approx(nll(0))
+    if count > 1:
+        found = [logs[f"nll_leaf{leaf}"].item() for leaf in range(count)]
+        assert found == pytest.approx([nll(leaf) for leaf in range(count)])
+
+
+def test_simcut_without_a_difference_is_the_plain_loss(build, batch, criterion):
+    """Nothing cut and no dropout: both views agree, and every gradient is that of one."""
+    model = build(tree=TREE).double()
+    simcut = run(criterion(kd_objective="simcut", kd_view_cut=0.0), model, batch)
+    plain = run(criterion(kd_objective="none"), model, batch)
+    assert simcut[0] == pytest.approx(plain[0], rel=1e-9)
+    for name, gradient in plain[2].items():
+        torch.testing.assert_close(simcut[2][name], gradient, rtol=1e-6, atol=1e-8)
 
 
 @pytest.mark.parametrize(
@@ -191,3 +289,35 @@ def test_figures_of_a_leaf_are_of_views_that_see_all(views, shown, build, batch,
             for view in shown
         ]
         assert logs[f"nll_leaf{leaf}"].item() == pytest.approx(reference.mean(nll))
+
+
+def test_mean_trunk_gradients(build, batch, criterion):
+    """Two leaves in cut views: the encoder gets half of the sum, the leaves what they got."""
+    model = build(tree="2[1,1]").double()
+    for flags in (dict(kd_objective="simcut"), dict(kd_views=2, kd_view_cut=0.3)):
+        summed = run(criterion(**flags), model, batch)[2]
+        mean = run(criterion(**flags, kd_trunk_gradient="mean"), model, batch)[2]
+        for name in ("encoder.layers.0.fc1.weight", "encoder.embed_tokens.weight"):
+            torch.testing.assert_close(mean[name] * 2, summed[name], rtol=1e-5, atol=1e-8)
+        leaf = "decoder.layers.2.fc1.weight"
+        torch.testing.assert_close(mean[leaf], summed[leaf])
+
+
+@pytest.mark.parametrize("objective", ["rdrop", "simcut", "tsa"])
+def test_default_tree(objective, build):
+    """Methods that compare views need no branches, and have none by default."""
+    leaves = build(kd_objective=objective).decoder.topology.num_leaves
+    assert leaves == (4 if objective == "tsa" else 1)
+
+
+def test_log_line(criterion, caplog):
+    with caplog.at_level(logging.INFO):
+        criterion(kd_objective="simcut")
+        criterion(kd_objective="rdrop")
+    simcut, rdrop = (record.getMessage() for record in caplog.records)
+    assert simcut == (
+        "objective simcut: (1/K) Σ_k [CE_k + a 1² mean_v KL(p_k ‖ p_kv) at T = 1], leaf k in the "
+        "first view, p_kv in another, a = 3; 2 views, each read by every leaf, "
+        "tokens cut with probability 0.05 in all but the first"
+    )
+    assert rdrop.endswith("; 2 views, each read by every leaf")

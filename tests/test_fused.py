@@ -559,6 +559,7 @@ def train(model, criterion, batches, steps=30):
         dict(kd_temperature=1.0),
         dict(kd_temperature=2.0),
         dict(kd_views=2, kd_view_cut=0.1),
+        dict(kd_objective="simcut", kd_view_cut=0.1),
     ],
 )
 def test_thirty_steps_take_the_dense_paths_way(flags, build, task, criterion):
@@ -582,6 +583,7 @@ def test_thirty_steps_take_the_dense_paths_way(flags, build, task, criterion):
         dict(sentence_avg=True),
         dict(ignore_prefix_size=2),
         dict(kd_views=2, kd_view_cut=0.3),
+        dict(kd_objective="simcut", kd_view_cut=0.3),
     ],
 )
 @pytest.mark.parametrize("tree", ["3", "1[1[1,1],2]"])

@@ -215,6 +215,16 @@ def test_equal_views_have_the_loss_of_one(trunk_gradient, flags, build, batch, c
             "--kd-views-leaves: got 'deal' with --kd-views 1; expected 2 or more views",
         ),
         (dict(kd_views_leaves="x"), "--kd-views-leaves: got 'x'; expected one of all, deal"),
+        (
+            dict(kd_objective="simcut", kd_views=1),
+            "--kd-views: got 1 with --kd-objective simcut, which compares the views of a leaf; "
+            "expected 2 or more",
+        ),
+        (
+            dict(kd_objective="simcut", kd_views_leaves="deal"),
+            "--kd-views-leaves: got 'deal' with --kd-objective simcut, which compares the views "
+            "of a leaf; expected all",
+        ),
         *(
             (
                 dict(kd_views=2, kd_view_cut=cut),
@@ -241,6 +251,7 @@ def test_refused(flags, message, criterion):
             "--kd-objective: got 'tsa', which needs 2 leaves or --kd-views 2; the tree '3' has "
             "1 leaf: expected one of kd, sokd, none, or a tree that branches",
         ),
+        ("simcut", Views(2, cut=0.05), "3", 1, None),
         (
             "one", Views(2), "3", 1,
             "--kd-objective: got 'one', which needs 2 leaves or more; the tree '3' has 1 leaf",

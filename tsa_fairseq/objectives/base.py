@@ -29,9 +29,11 @@ class Objective(ABC):
     least_leaves: ClassVar[int] = 1
     needs_teacher: ClassVar[bool] = False
     head: ClassVar[Literal["gate", "peer_attention", "bridge"] | None] = None
-    # how often a batch is computed by default, and what is cut in all views but the first
+    # how often a batch is computed by default, the share of tokens cut in all views but the first,
+    # and whether it is a leaf's own predictions in several views that are compared
     views: ClassVar[int] = 1
     view_cut: ClassVar[float] = 0.0
+    compares_views: ClassVar[bool] = False
     # tensors of the logits' size that exist at once while ``block_sums_`` works, at T ≠ 1
     copies: ClassVar[int] = 7
     trunk_gradient: ClassVar[Literal["sum", "mean"]] = "sum"
@@ -59,7 +61,7 @@ class Objective(ABC):
 
     @abstractmethod
     def distillation(self, block: TokenBlock) -> Tensor:
-        """How far the members are from their targets, without T²: K x N, or N, nats."""
+        """How far the members are from their targets, without T²: as a term's values, nats."""
 
     def further_terms(self, block: TokenBlock, ramp: float) -> list[Term]:
         """Terms beside the cross entropies and the distillation."""

@@ -92,7 +92,7 @@ class TSAOnlineKDCriterion(FairseqCriterion):
         _check_finite(sums, output, real)
         sample_size = sample["target"].size(0) if self.sentence_avg else sample["ntokens"]
         logs = {
-            **self._logs(loss, sums, real, ramp),
+            **self._logs(loss, sums, real),
             "ntokens": sample["ntokens"],
             "nsentences": sample["target"].size(0),
             "sample_size": sample_size,
@@ -142,7 +142,7 @@ class TSAOnlineKDCriterion(FairseqCriterion):
         except UsageError as error:
             raise SystemExit(error.code) from None
 
-    def _logs(self, loss: Tensor, sums: LossSums, real: Tensor, ramp: float) -> dict[str, Any]:
+    def _logs(self, loss: Tensor, sums: LossSums, real: Tensor) -> dict[str, Any]:
         leaf_of = sums.leaf_of
         # a leaf that does not see all tokens says little about the model that translates
         shown = first_members(leaf_of) if self.views.cut > 0 else range(len(leaf_of))
@@ -156,7 +156,8 @@ class TSAOnlineKDCriterion(FairseqCriterion):
         if sums.compared:
             logs.update(sums.compared)
             logs["real_tokens"] = real.sum()
-            logs["kd_weight"] = self.objective.kd_weight(len(leaf_of), ramp) * logs["real_tokens"]
+            weight = next((term.weight for term in sums.terms if term.name == "kd"), 0.0)
+            logs["kd_weight"] = weight * logs["real_tokens"]
         return logs
 
     @classmethod

@@ -57,11 +57,11 @@ class TSAOnlineKDConfig(FairseqDataclass):
     )
     kd_views: Optional[int] = _given(  # noqa: UP045
         "how often a sentence is computed, each time under its own dropout "
-        "(default: 1; 2 with rdrop)"
+        "(default: 1; 2 with rdrop and simcut)"
     )
     kd_view_cut: Optional[float] = _given(  # noqa: UP045
         "probability with which a token's embedding is zero in every view but the first "
-        "(default: 0)"
+        "(default: 0; 0.05 with simcut)"
     )
     kd_views_leaves: str = field(
         default="all",
@@ -162,6 +162,7 @@ def views_from_flags(flags: Any, objective: Objective) -> Views:
     Raises:
         UsageError: fewer views than there must be, or a share of tokens out of range.
     """
+    name = objective.published.objective
     count = objective.views if flags.kd_views is None else flags.kd_views
     if count < 1:
         raise UsageError(f"--kd-views: got {count}; expected 1 or more")
@@ -169,6 +170,16 @@ def views_from_flags(flags: Any, objective: Objective) -> Views:
     if dealt and count == 1:
         raise UsageError(
             "--kd-views-leaves: got 'deal' with --kd-views 1; expected 2 or more views"
+        )
+    if objective.compares_views and count == 1:
+        raise UsageError(
+            f"--kd-views: got 1 with --kd-objective {name}, which compares the views of a leaf; "
+            "expected 2 or more"
+        )
+    if objective.compares_views and dealt:
+        raise UsageError(
+            f"--kd-views-leaves: got 'deal' with --kd-objective {name}, which compares the views "
+            "of a leaf; expected all"
         )
     cut = objective.view_cut if flags.kd_view_cut is None else flags.kd_view_cut
     if not 0.0 <= cut < 1.0:

@@ -50,7 +50,8 @@ class TSATransformerModel(TransformerModel):
             metavar="SPEC",
             help="shape of the decoder: N[child,child,...] such as 4[1[1,1],1[1,1]], or the number "
             "of nodes at each layer such as 1,1,1,1,2,4 (default: the last two layers branch in "
-            "two each). Draw one with: tsa-fairseq tree SPEC",
+            "two each; with --kd-objective rdrop or simcut none does). Draw one with: "
+            "tsa-fairseq tree SPEC",
         )
         parser.add_argument(
             "--tree-inference",
