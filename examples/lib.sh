@@ -2,7 +2,7 @@
 # Source it; it runs nothing by itself.
 
 # What --kd-objective takes.
-OBJECTIVES=(tsa dml ensemble okddip one cl-ilr kdcl-naive kdcl-minlogit kd sokd rdrop none)
+OBJECTIVES=(tsa dml ensemble okddip one cl-ilr kdcl-naive kdcl-minlogit kd sokd rdrop simcut none)
 
 # die MESSAGE: one line on standard error, and the script ends with status 1.
 die() {

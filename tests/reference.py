@@ -102,6 +102,19 @@ def rdrop(case, weight, T, epsilon):
     )
 
 
+def simcut(case, weight, T, epsilon, seek=False):
+    """Σ_leaves [CE_k0 + w T² mean_{v≥1} KL(p_k0 ‖ p_kv)]; a leaf's first member is in view 0."""
+    total = 0.0
+    for leaf in set(case.leaves):
+        first, *others = [m for m, its in enumerate(case.leaves) if its == leaf]
+        total += smoothed_cross_entropy(case.logits[first], case.gold, epsilon)
+        if others:
+            clean = softmax(case.fixed[first], T)
+            apart = [pull(clean, softmax(case.logits[m], T), seek) for m in others]
+            total += weight * T**2 * mean(apart)
+    return total
+
+
 def none(case, weight, T, epsilon):
     """Σ_k CE_k."""
     return case.cross_entropies(epsilon)

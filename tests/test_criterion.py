@@ -13,7 +13,10 @@ from tsa_fairseq.objectives.blocks import Term
 from tsa_fairseq.plugin.criterion import TSAOnlineKDCriterion, metrics
 
 PAD = 1
-NAMES = "tsa, dml, ensemble, okddip, one, cl-ilr, kdcl-naive, kdcl-minlogit, kd, sokd, rdrop, none"
+NAMES = (
+    "tsa, dml, ensemble, okddip, one, cl-ilr, kdcl-naive, kdcl-minlogit, kd, sokd, rdrop, simcut, "
+    "none"
+)
 
 
 def gradients(model):
@@ -174,24 +177,30 @@ def test_two_half_batches_accumulate_to_the_whole(build, task, criterion):
         )
 
 
-def test_unreduced_loss_sums_to_the_loss(build, batch, criterion):
-    model, tsa = build(tree=TREE).double(), criterion()
-    each, _, _ = tsa(model, batch, reduce=False)
+@pytest.mark.parametrize("flags", [{}, dict(kd_objective="simcut")])
+def test_unreduced_loss_sums_to_the_loss(flags, build, batch, criterion):
+    model, tested = build(tree=TREE).double(), criterion(**flags)
+    torch.manual_seed(3)
+    each, _, _ = tested(model, batch, reduce=False)
     assert each.shape == (batch["target"].numel(),)
     assert (each[batch["target"].eq(PAD).view(-1)] == 0).all()
-    torch.testing.assert_close(each.sum(), tsa(model, batch)[0])
+    torch.manual_seed(3)
+    torch.testing.assert_close(each.sum(), tested(model, batch)[0])
 
 
+@pytest.mark.parametrize("flags", [dict(kd_temperature=2.0), dict(kd_objective="simcut")])
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
-def test_half_precision(dtype, build, batch, criterion):
+def test_half_precision(dtype, flags, build, batch, criterion):
     """The loss is float32 and close to that of the same rounded parameters in float32."""
     half = build(tree=TREE).to(dtype)
     single = copy.deepcopy(half).float()
-    tsa = criterion(kd_temperature=2.0)
-    loss, _, logs = tsa(half, batch)
+    tested = criterion(**flags)
+    torch.manual_seed(3)
+    loss, _, logs = tested(half, batch)
     loss.backward()
     assert loss.dtype == logs["kd_loss"].dtype == torch.float32
-    expected = tsa(single, batch)[0].item()
+    torch.manual_seed(3)
+    expected = tested(single, batch)[0].item()
     assert loss.item() == pytest.approx(expected, rel=4 * torch.finfo(dtype).eps)
     for parameter in half.parameters():
         assert parameter.grad.dtype == dtype and parameter.grad.isfinite().all()

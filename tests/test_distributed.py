@@ -47,11 +47,13 @@ def worker(rank, port, wrapper, flags):
     wrapped = ModuleProxyWrapper(WRAPPERS[wrapper](model))
     for _ in range(2):  # a reducer left in a bad state shows in the next step
         wrapped.zero_grad()
+        torch.manual_seed(rank)
         criterion(wrapped, batches[rank])[0].backward()
         if wrapper == "legacy_ddp":
             wrapped.all_reduce_grads()
     alone = build(flags)
-    for batch in batches:
+    for other_rank, batch in enumerate(batches):
+        torch.manual_seed(other_rank)
         (criterion(alone, batch)[0] / 2).backward()
     for (name, actual), expected in zip(model.named_parameters(), alone.parameters(), strict=True):
         assert torch.allclose(actual.grad, expected.grad, rtol=1e-3, atol=1e-5), name
@@ -68,6 +70,7 @@ PLAIN_DDP = "pytorch_ddp"
         *((wrapper, flags) for wrapper in WRAPPERS for flags in (SUM, MEAN)),
         # without looking for unused parameters: every head takes part in every step
         *((PLAIN_DDP, {"kd_objective": name, **DEAL}) for name in ("okddip", "one")),
+        (PLAIN_DDP, {"kd_objective": "simcut", "kd_view_cut": 0.3}),
         (PLAIN_DDP, {"kd_objective": "sokd", "kd_teacher": "teacher.pt", "kd_views": 2}),
     ],
 )

@@ -1,5 +1,7 @@
 """Every objective through the fused loss and the dense one, against the plain loops."""
 
+import math
+
 import pytest
 import reference
 import torch
@@ -27,10 +29,13 @@ PUBLISHED = {
     "kd": (0.5, 1, False, "cover"),
     "sokd": (1.0, 4, False, "cover"),
     "rdrop": (5.0, 1, False, None),
+    "simcut": (3.0, 1, False, None),
     "none": (0.0, 1, False, "cover"),
 }
 OTHERS = [name for name in OBJECTIVES if name != "tsa"]  # test_fused.py is about tsa
 SIZES = [(n, k) for n in OTHERS for k in (2, 3, 4) if k >= OBJECTIVES[n].least_leaves]
+# the leaves of members beside those of leaves_of: a tree in two and three views, and in one
+VIEWS = [(0, 1, 0, 1), (0, 1, 2, 0, 1, 2), (0, 1, 0, 1, 0, 1), (0, 1)]
 REACHED = {  # what of a method's leaves and heads a gradient reaches
     "okddip": {"features", "matrix", "peer_attention"},
     "one": {"features", "matrix", "gate"},
@@ -42,21 +47,27 @@ def expected(name, *args, **kwargs):
     return getattr(reference, name.replace("-", "_"))(*args, **kwargs)
 
 
+def leaves_of(name, members):
+    """As many leaves as members; what compares the views of a leaf has one leaf in all of them."""
+    return (0,) * members if OBJECTIVES[name].compares_views else tuple(range(members))
+
+
 def settled(name, **settings):
     return build_objective(name, KDSettings(**{"max_update": 100, **settings}))
 
 
 class Inputs:
-    """Random tensors for K leaves, in float64 unless said otherwise; tokens are N."""
+    """Random tensors for K members, in float64 unless said otherwise; tokens are N."""
 
     def __init__(
-        self, leaves, tokens=TOKENS, width=WIDTH, words=WORDS, dtype=torch.float64, seed=0
+        self, leaf_of, tokens=TOKENS, width=WIDTH, words=WORDS, dtype=torch.float64, seed=0
     ):
         draw = torch.Generator().manual_seed(seed)
 
         def random(*shape):
             return torch.randn(shape, generator=draw, dtype=torch.float64).to(dtype)
 
+        self.leaf_of, leaves = leaf_of, len(leaf_of)
         peers = leaves - 1
         self.target = torch.randint(words, (tokens,), generator=draw)
         self.tensors = {
@@ -72,12 +83,12 @@ class Inputs:
         self.teacher = Prediction(random(tokens, width + 2), random(words, width + 2))
 
     def arguments(self):
-        """Features, matrix, target, heads and others, as the fused loss takes them."""
+        """Features, matrix, target, heads, others and leaves, as the fused loss takes them."""
         t = self.tensors
         heads = {name: t[name] for name in ("gate", "peer_attention")}
         bridge = Prediction(t["bridge features"], t["bridge matrix"])
         others = {"teacher": self.teacher, "bridge": bridge}
-        return t["features"], t["matrix"], self.target, heads, others
+        return t["features"], t["matrix"], self.target, heads, others, self.leaf_of
 
     def gradients(self, loss):
         found = torch.autograd.grad(loss, list(self.tensors.values()), allow_unused=True)
@@ -91,7 +102,8 @@ class Inputs:
         teacher = self.teacher.features @ self.teacher.matrix.t()
         return [
             reference.Case(
-                logits[n].tolist(), self.target[n].item(), gate=t["gate"][n].tolist(),
+                logits[n].tolist(), self.target[n].item(), self.leaf_of,
+                gate=t["gate"][n].tolist(),
                 attention=t["peer_attention"][n].tolist(), teacher=teacher[n].tolist(),
                 bridge=bridge[n].tolist(),
             )
@@ -99,7 +111,7 @@ class Inputs:
         ]  # fmt: skip
 
 
-def dense(objective, ramp, features, matrix, target, heads, others):
+def dense(objective, ramp, features, matrix, target, heads, others, leaf_of):
     """The dense path on the same tokens as one sentence, with a pad in the middle of it."""
     place = 1
 
@@ -108,7 +120,7 @@ def dense(objective, ramp, features, matrix, target, heads, others):
 
     real = padded(torch.full_like(target, 2)).ne(1)
     output = TreeOutput(
-        tuple(range(len(features))),
+        leaf_of,
         tuple(padded(f) for f in features),
         matrix,
         None,
@@ -118,9 +130,9 @@ def dense(objective, ramp, features, matrix, target, heads, others):
     return dense_loss(output, padded(target), real, objective, ramp, EPSILON)
 
 
-def compare_with_reference(name, leaves, settings, ramp, arguments=None):
+def compare_with_reference(name, leaf_of, settings, ramp, arguments=None):
     """Value and every gradient, fused, against difference quotients of the loops."""
-    inputs = Inputs(leaves)
+    inputs = Inputs(leaf_of)
     objective = settled(name, **settings)
     loss, _ = fused_loss(objective, ramp, EPSILON, 2)(*inputs.arguments())
     weight = objective.settings.alpha * ramp
@@ -130,7 +142,7 @@ def compare_with_reference(name, leaves, settings, ramp, arguments=None):
         cases = [case.attached() for case in cases]
 
     def total(case):
-        return expected(name, case, weight, T, EPSILON, **(arguments or {})) / leaves
+        return expected(name, case, weight, T, EPSILON, **(arguments or {})) / len(set(leaf_of))
 
     assert loss.item() == pytest.approx(sum(map(total, cases)), rel=1e-10)
 
@@ -165,14 +177,35 @@ TARGETS = [name for name, o in OBJECTIVES.items() if issubclass(o, TargetObjecti
 @pytest.mark.parametrize("name", TARGETS)
 def test_directions_and_detached_targets(name, direction, detach):
     settings = dict(direction=direction, detach_targets=detach, temperature=2.0)
-    compare_with_reference(name, 3, settings, 0.7, dict(seek=direction == "seek"))
+    compare_with_reference(name, leaves_of(name, 3), settings, 0.7, dict(seek=direction == "seek"))
 
 
 @pytest.mark.parametrize("ramp", [1.0, 0.4])
 @pytest.mark.parametrize("temperature", [1.0, 3.0])
-@pytest.mark.parametrize(("name", "leaves"), SIZES)
-def test_against_the_reference(name, leaves, temperature, ramp):
-    compare_with_reference(name, leaves, dict(temperature=temperature), ramp)
+@pytest.mark.parametrize(
+    ("name", "leaf_of"),
+    [*((n, leaves_of(n, k)) for n, k in SIZES), *(("simcut", leaf_of) for leaf_of in VIEWS)],
+)
+def test_against_the_reference(name, leaf_of, temperature, ramp):
+    compare_with_reference(name, leaf_of, dict(temperature=temperature), ramp)
+
+
+@pytest.mark.parametrize("temperature", [1.0, 2.0])
+@pytest.mark.parametrize(
+    ("name", "leaf_of"), [*((n, leaves_of(n, 3)) for n in OTHERS), ("simcut", (0, 1, 0, 1))]
+)
+def test_gradcheck(name, leaf_of, temperature):
+    """Of features, matrices and heads, numerically; nothing is detached."""
+    objective = settled(name, temperature=temperature, detach_targets=False)
+    fused = fused_loss(objective, 0.7, EPSILON, 2)
+    inputs = Inputs(leaf_of)
+    names = REACHED.get(name, {"features", "matrix"})
+
+    def loss(*tensors):
+        inputs.tensors.update(zip(sorted(names), tensors, strict=True))
+        return fused(*inputs.arguments())[0]
+
+    assert torch.autograd.gradcheck(loss, tuple(inputs.tensors[n] for n in sorted(names)))
 
 
 @pytest.mark.parametrize("mask_self", [False, True])
@@ -180,7 +213,7 @@ def test_against_the_reference(name, leaves, temperature, ramp):
 def test_variants_of_okddip(aggregation, mask_self):
     settings = dict(aggregation=aggregation, mask_self=mask_self)
     arguments = dict(mix_probabilities=aggregation == "probabilities", mask_self=mask_self)
-    compare_with_reference("okddip", 4, settings, 0.7, arguments)
+    compare_with_reference("okddip", (0, 1, 2, 3), settings, 0.7, arguments)
 
 
 @pytest.mark.parametrize("name", OBJECTIVES)
@@ -198,13 +231,15 @@ def test_published_settings(name):
 
 @pytest.mark.parametrize("detach", [False, True])
 @pytest.mark.parametrize("direction", ["seek", "cover"])
-@pytest.mark.parametrize("name", OBJECTIVES)
-def test_fused_is_dense(name, direction, detach):
+@pytest.mark.parametrize(
+    ("name", "leaf_of"), [*((n, leaves_of(n, 4)) for n in OBJECTIVES), ("simcut", (0, 1, 0, 1))]
+)
+def test_fused_is_dense(name, leaf_of, direction, detach):
     """Every sum and gradient, whatever the flags; 47 tokens in blocks of 10."""
     objective = settled(name, direction=direction, detach_targets=detach, temperature=2.0)
     found = []
     for fused in (True, False):
-        inputs = Inputs(4, tokens=47, width=5, words=30)
+        inputs = Inputs(leaf_of, tokens=47, width=5, words=30)
         if fused:
             loss, sums = fused_loss(objective, 0.4, EPSILON, 10)(*inputs.arguments())
         else:
@@ -225,7 +260,7 @@ def test_fused_is_dense(name, direction, detach):
 def test_error_of_half_precision(name, dtype):
     """Against the same rounded inputs in float64: no larger than the dense path's, plus 4 ulp."""
     objective = settled(name)
-    sizes = dict(leaves=3, tokens=47, width=31, words=123)
+    sizes = dict(leaf_of=leaves_of(name, 3), tokens=47, width=31, words=123)
 
     def found(run, wide):
         inputs = Inputs(**sizes, dtype=dtype)
@@ -258,11 +293,11 @@ def test_error_of_half_precision(name, dtype):
 
 @pytest.mark.parametrize("name", OTHERS)
 def test_permuted_leaves_give_permuted_gradients(name):
-    """Leaf 0 stays where it is: to OKDDip it is the leader."""
+    """The first stays where it is: to OKDDip it is the leader, to SimCut the clean view."""
     order = [0, 3, 1, 2]
     peers = [leaf - 1 for leaf in order[1:]]
     objective = settled(name)
-    one, two = Inputs(4), Inputs(4)
+    one, two = Inputs(leaves_of(name, 4)), Inputs(leaves_of(name, 4))
     with torch.no_grad():
         two.tensors["features"].copy_(one.tensors["features"][order])
         two.tensors["gate"].copy_(one.tensors["gate"][:, order])
@@ -276,7 +311,7 @@ def test_permuted_leaves_give_permuted_gradients(name):
 
 @pytest.mark.parametrize("name", [n for n, o in OBJECTIVES.items() if not o.needs_teacher])
 def test_identical_leaves_have_nothing_to_learn_from_each_other(name):
-    inputs = Inputs(4)
+    inputs = Inputs(leaves_of(name, 4))
     with torch.no_grad():
         inputs.tensors["features"].copy_(inputs.tensors["features"][:1].expand(4, -1, -1).clone())
     _, sums = fused_loss(settled(name), 1.0, EPSILON)(*inputs.arguments())
@@ -284,7 +319,7 @@ def test_identical_leaves_have_nothing_to_learn_from_each_other(name):
 
 
 def test_a_leaf_that_is_the_teacher_has_nothing_to_learn_from_it():
-    inputs = Inputs(2)
+    inputs = Inputs((0, 1))
     inputs.teacher = Prediction(
         inputs.tensors["features"][0].detach(), inputs.tensors["matrix"].detach()
     )
@@ -293,22 +328,22 @@ def test_a_leaf_that_is_the_teacher_has_nothing_to_learn_from_it():
     assert sums.terms[0].values[1].item() > 0.1
 
 
-def block_of(inputs, leaf_of=()):
-    features, matrix, target, heads, others = inputs.arguments()
+def block_of(inputs):
+    features, matrix, target, heads, others, leaf_of = inputs.arguments()
     others = {n: torch.log_softmax(f @ m.t(), dim=-1) for n, (f, m) in others.items()}
     return TokenBlock(
         log_probs=torch.log_softmax(features @ matrix.t(), dim=-1),
+        leaf_of=leaf_of,
         target=target,
         heads=heads,
         others=others,
-        leaf_of=leaf_of,
         label_smoothing=EPSILON,
     )
 
 
 def test_kdcl_minlogit_is_never_worse_than_a_leaf():
     """At T = 1: the target's cross entropy, which is made up of the smallest logits."""
-    inputs = Inputs(3, tokens=50, words=20)
+    inputs = Inputs((0, 1, 2), tokens=50, words=20)
     block = block_of(inputs)
     nll = -block.log_probs.gather(-1, block.target.expand(3, -1).unsqueeze(-1)).squeeze(-1)
     from_gold = block.log_probs + nll.unsqueeze(-1)
@@ -322,10 +357,10 @@ def test_kdcl_minlogit_is_never_worse_than_a_leaf():
 
 def test_two_leaves_of_okddip_in_two_views():
     """Leaf 0 is the leader in both views; its peers are the other leaf's views."""
-    inputs = Inputs(4)
+    inputs = Inputs((0, 1, 0, 1))
     with torch.no_grad():  # two peers attend to each other
         inputs.tensors["peer_attention"] = inputs.tensors["peer_attention"][:, :2, :2].clone()
-    block = block_of(inputs, leaf_of=(0, 1, 0, 1))
+    block = block_of(inputs)
     values = settled("okddip", temperature=1.0).distillation(block)
     mean = block.log_probs[[1, 3]].mean(dim=0).log_softmax(dim=-1)
     for leader in (0, 2):
@@ -333,8 +368,30 @@ def test_two_leaves_of_okddip_in_two_views():
         torch.testing.assert_close(values[leader], by_hand)
 
 
+def test_simcut_by_hand():
+    """Of two words leaf 0 prefers one in the view that is cut, and neither leaf one elsewhere."""
+    even, cut = [0.0, 0.0], [math.log(0.9), math.log(0.1)]
+    inputs = Inputs((0, 1, 0, 1), tokens=1, width=2, words=2)
+    with torch.no_grad():
+        rows = torch.tensor([even, even, cut, even], dtype=torch.float64)
+        inputs.tensors["features"].copy_(rows.unsqueeze(1))
+        inputs.tensors["matrix"].copy_(torch.eye(2))
+    loss, sums = fused_loss(settled("simcut"), 1.0, 0.0)(*inputs.arguments())
+    divergence = 0.5 * math.log(0.5 / 0.9) + 0.5 * math.log(0.5 / 0.1)
+    assert sums.terms[0].values.tolist() == pytest.approx([divergence, 0.0])
+    assert sums.compared["kd_loss"].item() == pytest.approx(divergence / 2)
+    assert loss.item() == pytest.approx((2 * math.log(2) + 3 * divergence) / 2)
+
+
+def test_simcut_in_one_view_has_nothing_to_compare():
+    inputs = Inputs((0, 1, 2))
+    _, sums = fused_loss(settled("simcut"), 1.0, EPSILON)(*inputs.arguments())
+    assert sums.terms == () and sums.compared["kd_loss"].item() == 0.0
+    assert sums.compared["pairwise_kl"] > 0.1
+
+
 def test_figures():
-    block = block_of(Inputs(3), leaf_of=(0, 1, 2))
+    block = block_of(Inputs((0, 1, 2)))
     index = block.target.unsqueeze(-1)
 
     def nll(log_probs):
@@ -360,7 +417,7 @@ def test_figures():
 @pytest.mark.parametrize("fused", [True, False])
 @pytest.mark.parametrize("name", [n for n, o in OBJECTIVES.items() if not o.needs_teacher])
 def test_one_prediction_alone_learns_from_the_reference(name, fused):
-    inputs = Inputs(1)
+    inputs = Inputs((0,))
     _, matrix, target, *_ = inputs.arguments()
     if fused:
         loss, sums = fused_loss(settled(name), 1.0, EPSILON)(*inputs.arguments())
@@ -376,10 +433,12 @@ def test_one_prediction_alone_learns_from_the_reference(name, fused):
 @pytest.mark.parametrize("name", OTHERS)
 def test_weights(name):
     """Each can be given; alpha 0 and a cross entropy's weight of 2 is twice the plain mean."""
-    inputs = Inputs(3)
+    inputs = Inputs(leaves_of(name, 3))
     loss, sums = fused_loss(settled(name, alpha=0.0, ce_weight=2.0), 1.0, 0.0)(*inputs.arguments())
     more = [t.values.sum() * t.weight for t in sums.terms if t.name.endswith("_ce")]
-    assert loss.item() == pytest.approx((2 * sums.nll.sum() + sum(more)).item() / 3)
+    leaves = len(set(inputs.leaf_of))  # of SimCut's members the first alone
+    by_hand = (2 * sums.nll[:leaves].sum() + sum(more)).item() / leaves
+    assert loss.item() == pytest.approx(by_hand)
     assert all(t.weight == (2.0 if name == "one" else 6.0) for t in sums.terms if "_ce" in t.name)
 
 
@@ -401,6 +460,8 @@ FORMULAS = {
     "sokd": "(1/K) Σ_k [CE_k + a 4² KL(sg[p_A] ‖ p_k) at T = 4] + CE_A + a 4² [KL(p_teacher ‖ p_A) "
     "+ mean_k KL(sg[p_k] ‖ p_A)], A the bridge, a = 1",
     "rdrop": "(1/K) Σ_k [CE_k + a 1² ½ mean_{j≠k} KL(p_k ‖ p_j) at T = 1], a = 5",
+    "simcut": "(1/K) Σ_k [CE_k + a 1² mean_v KL(p_k ‖ p_kv) at T = 1], "
+    "leaf k in the first view, p_kv in another, a = 3",
     "none": "(1/K) Σ_k CE_k",
 }
 
@@ -431,6 +492,12 @@ def test_formula(name):
             "ensemble",
             dict(direction="seek", detach_targets=False),
             "(1/K) Σ_k [CE_k + a 1² KL(p_k ‖ t) at T = 1], t = mean_j p_j, a = 1",
+        ),
+        (
+            "simcut",
+            dict(direction="seek", detach_targets=True, ce_weight=0.5, rampup_updates=9),
+            "(1/K) Σ_k [0.5 CE_k + a 1² mean_v KL(p_kv ‖ sg[p_k]) at T = 1], "
+            "leaf k in the first view, p_kv in another, a = 3·w(t), w(t) over 9 updates",
         ),
     ],
 )  # fmt: skip
@@ -486,12 +553,14 @@ def test_a_weight_above_1_takes_a_weight_of_the_cross_entropy():
 @pytest.mark.parametrize("name", OBJECTIVES)
 def test_work_on_a_slice_holds_so_many_copies_of_it(name, monkeypatch):
     """With slices as large as a block; and eight times the tokens hold no more."""
-    objective, leaves, tokens, words = settled(name, temperature=2.0), 3, 10, 3000
+    objective, tokens, words = settled(name, temperature=2.0), 10, 3000
+    leaf_of = leaves_of(name, 3)
+    leaves = len(leaf_of)
     monkeypatch.setattr(tsa_fairseq.loss.fused, "SLICE_LOGITS", leaves * tokens * words)
     block = leaves * tokens * words * 8
     most = []
     for more in (4, 32):
-        inputs = Inputs(leaves, tokens=more * tokens, words=words)
+        inputs = Inputs(leaf_of, tokens=more * tokens, words=words)
         arguments = inputs.arguments()
         with Alive() as alive:
             fused_loss(objective, 1.0, EPSILON, tokens)(*arguments)
@@ -502,7 +571,7 @@ def test_work_on_a_slice_holds_so_many_copies_of_it(name, monkeypatch):
     assert most[1] - most[0] < block / 4  # features and heads of 280 tokens more
 
 
-@pytest.mark.parametrize("copies", [4, 5, 7, 9, 11])
+@pytest.mark.parametrize("copies", [4, 5, 7, 8, 9, 11])
 @pytest.mark.parametrize("tokens", [0, 1, 2, 3, 100])
 def test_slices_of_a_gpu_bound_their_work(tokens, copies):
     logits = torch.empty(tokens, 2, 5, device="meta")
@@ -514,12 +583,12 @@ def test_slices_of_a_gpu_bound_their_work(tokens, copies):
 def test_slices_of_less_than_a_token(monkeypatch):
     """Where K · V is more than a slice may hold, a slice is a token."""
     monkeypatch.setattr(tsa_fairseq.loss.fused, "SLICE_LOGITS", 3 * WORDS - 1)
-    compare_with_reference("ensemble", 3, {}, 1.0)
+    compare_with_reference("ensemble", (0, 1, 2), {}, 1.0)
 
 
 def test_probabilities_of_okddip_far_apart():
     """A logit gap that no float64 holds as a probability: in log space it is none."""
-    inputs = Inputs(4)
+    inputs = Inputs((0, 1, 2, 3))
     with torch.no_grad():
         inputs.tensors["features"] *= 300
     objective = settled("okddip", aggregation="probabilities", temperature=1.0)

@@ -553,14 +553,22 @@ def train(model, criterion, batches, steps=30):
     return losses, dict(model.named_parameters())
 
 
-@pytest.mark.parametrize("temperature", [1.0, 2.0])
-def test_thirty_steps_take_the_dense_paths_way(temperature, build, task, criterion):
+@pytest.mark.parametrize(
+    "flags",
+    [
+        dict(kd_temperature=1.0),
+        dict(kd_temperature=2.0),
+        dict(kd_views=2, kd_view_cut=0.1),
+        dict(kd_objective="simcut", kd_view_cut=0.1),
+    ],
+)
+def test_thirty_steps_take_the_dense_paths_way(flags, build, task, criterion):
     """In float64, where an error of one step would not hide in rounding."""
     batches = [make_batch(task, lengths=(7, 4, 5), seed=seed) for seed in range(4)]
     runs = []
-    for flags in (dict(kd_loss="dense"), dict(kd_block_tokens=5)):
+    for how in (dict(kd_loss="dense"), dict(kd_block_tokens=5)):
         model = build(tree="1[1[1,1],2]", dropout=0.1).double()
-        runs.append(train(model, criterion(kd_temperature=temperature, **flags), batches))
+        runs.append(train(model, criterion(**flags, **how), batches))
     (dense_losses, dense_weights), (fused_losses, fused_weights) = runs
     assert dense_losses[-1] < 0.8 * dense_losses[0]
     assert fused_losses == pytest.approx(dense_losses, rel=1e-7)
@@ -568,7 +576,16 @@ def test_thirty_steps_take_the_dense_paths_way(temperature, build, task, criteri
         torch.testing.assert_close(fused_weights[name], weight, rtol=1e-5, atol=1e-6)
 
 
-@pytest.mark.parametrize("flags", [{}, dict(sentence_avg=True), dict(ignore_prefix_size=2)])
+@pytest.mark.parametrize(
+    "flags",
+    [
+        {},
+        dict(sentence_avg=True),
+        dict(ignore_prefix_size=2),
+        dict(kd_views=2, kd_view_cut=0.3),
+        dict(kd_objective="simcut", kd_view_cut=0.3),
+    ],
+)
 @pytest.mark.parametrize("tree", ["3", "1[1[1,1],2]"])
 def test_criterion_gives_what_the_dense_one_gives(tree, flags, build, batch, criterion):
     """Loss, logs and every gradient, with pads."""

@@ -89,7 +89,15 @@ def test_one_seed_draws_the_same_tree_for_every_objective(objective, build, teac
         assert torch.equal(model.get_parameter(name), parameter), name
 
 
-@pytest.mark.parametrize("views", [{}, dict(kd_views=2), dict(kd_views=2, kd_views_leaves="deal")])
+@pytest.mark.parametrize(
+    "views",
+    [
+        {},
+        dict(kd_views=2),
+        dict(kd_views=2, kd_views_leaves="deal"),
+        dict(kd_views=2, kd_views_leaves="deal", kd_view_cut=0.3),
+    ],
+)
 @pytest.mark.parametrize("objective", ["tsa", "ensemble", "cl-ilr", "kdcl-naive", "kd", *HEADS])
 def test_every_parameter_gets_a_gradient(objective, views, build, batch, criterion, teacher_file):
     """At the first update too; the teacher gets none."""

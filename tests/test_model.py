@@ -86,7 +86,7 @@ def test_no_flag_collides_with_fairseqs(tmp_path):
         *("--kd-objective", "--kd-alpha", "--kd-temperature", "--kd-detach-targets"),
         *("--kd-direction", "--kd-rampup-updates", "--kd-trunk-gradient"),
         *("--kd-loss", "--kd-block-tokens", "--kd-ce-weight", "--kd-views", "--kd-views-leaves"),
-        *("--kd-aggregation", "--kd-mask-self"),
+        *("--kd-view-cut", "--kd-aggregation", "--kd-mask-self"),
         *("--kd-teacher", "--kd-bridge-layers", "--kd-bridge-init"),
     }
     assert stock <= ours

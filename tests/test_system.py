@@ -437,11 +437,11 @@ def test_every_objective_trains_goes_on_and_translates(
     """30 updates; from the 20th again, bit for bit the same; leaf 0 translates, teacher or not."""
     teacher = shutil.copy(teacher, tmp_path / "teacher.pt")
     flags = ["--arch", "tsa_transformer", "--criterion", "tsa_online_kd", "--kd-objective", name]
-    flags += [] if name == "rdrop" else ["--tree", "1,3"]
+    flags += [] if OBJECTIVES[name].views > 1 else ["--tree", "1,3"]
     with_teacher = [*flags, "--kd-teacher", teacher] if OBJECTIVES[name].needs_teacher else flags
     if name in ("okddip", "sokd"):
-        flags += ["--kd-views", "2"]
-        with_teacher += ["--kd-views", "2"]
+        views = ["--kd-views", "2", "--kd-view-cut", "0.1"]
+        flags, with_teacher = [*flags, *views], [*with_teacher, *views]
     common = [data, "--user-dir", PLUGIN, *DIMENSIONS, *TRAINING, "--max-update", "30"]
     common += ["--update-epoch-batch-itr", "True", "--dropout", "0.1"]
     whole, again = tmp_path / "whole", tmp_path / "again"
@@ -449,7 +449,7 @@ def test_every_objective_trains_goes_on_and_translates(
                "--save-interval-updates", "20")  # fmt: skip
     again.mkdir()
     shutil.copy(whole / "checkpoint_1_20.pt", again / "checkpoint_last.pt")
-    # objective and teacher are found again, and so is R-Drop's tree
+    # objective and teacher are found again, and so is the tree of R-Drop and SimCut
     flags = [flag for flag in flags if flag not in ("--kd-objective", name)]
     in_process(fairseq_cli.train, *common, *flags, "--save-dir", again)
     states = [read_checkpoint(str(d / "checkpoint_last.pt"), "") for d in (whole, again)]

@@ -1,6 +1,7 @@
 """Views: in one batch what several forward passes would compute, and R-Drop as fairseq has it."""
 
 import copy
+import math
 
 import pytest
 import torch
@@ -214,6 +215,27 @@ def test_equal_views_have_the_loss_of_one(trunk_gradient, flags, build, batch, c
             "--kd-views-leaves: got 'deal' with --kd-views 1; expected 2 or more views",
         ),
         (dict(kd_views_leaves="x"), "--kd-views-leaves: got 'x'; expected one of all, deal"),
+        (
+            dict(kd_objective="simcut", kd_views=1),
+            "--kd-views: got 1 with --kd-objective simcut, which compares the views of a leaf; "
+            "expected 2 or more",
+        ),
+        (
+            dict(kd_objective="simcut", kd_views_leaves="deal"),
+            "--kd-views-leaves: got 'deal' with --kd-objective simcut, which compares the views "
+            "of a leaf; expected all",
+        ),
+        *(
+            (
+                dict(kd_views=2, kd_view_cut=cut),
+                f"--kd-view-cut: got {cut:g}; expected a number from 0 to below 1",
+            )
+            for cut in (1.5, 1.0, -0.1, math.nan)
+        ),
+        (
+            dict(kd_view_cut=0.1),
+            "--kd-view-cut: got 0.1 with --kd-views 1; expected 2 or more views",
+        ),
     ],
 )
 def test_refused(flags, message, criterion):
@@ -229,6 +251,7 @@ def test_refused(flags, message, criterion):
             "--kd-objective: got 'tsa', which needs 2 leaves or --kd-views 2; the tree '3' has "
             "1 leaf: expected one of kd, sokd, none, or a tree that branches",
         ),
+        ("simcut", Views(2, cut=0.05), "3", 1, None),
         (
             "one", Views(2), "3", 1,
             "--kd-objective: got 'one', which needs 2 leaves or more; the tree '3' has 1 leaf",

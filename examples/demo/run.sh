@@ -13,8 +13,9 @@ usage: run.sh [--objective NAME] [--quick] [--out DIR] [--seed N] [--updates N]
 
   --objective NAME
                how the tree's leaves learn from each other (default: tsa): dml, ensemble, okddip,
-               one, cl-ilr, kdcl-naive, kdcl-minlogit, rdrop, none, or kd or sokd, which take the
-               plain model for a teacher. With the same --out the plain model is trained once
+               one, cl-ilr, kdcl-naive, kdcl-minlogit, none, kd or sokd, which take the plain model
+               for a teacher, or rdrop or simcut, which are the plain model in two views. With the
+               same --out the plain model is trained once
   --quick      a small corpus, small models and few updates: shows in two minutes that all works
   --out DIR    where everything goes (default: runs/demo in the clone, runs/demo-quick with --quick)
   --seed N     of the data and of the training (default: 1)
@@ -77,8 +78,8 @@ check_out() {
 choose_method() {
     METHOD=(--kd-objective "$OBJECTIVE")
     case "$OBJECTIVE" in
-        # R-Drop's peers are the plain model in two views, which is its default.
-        rdrop) ;;
+        # Their peers are the plain model in two views, which is their default.
+        rdrop | simcut) ;;
         kd | sokd) METHOD+=(--tree "$SHAPE" --kd-teacher "$OUT/plain/checkpoint_best.pt") ;;
         *) METHOD+=(--tree "$SHAPE") ;;
     esac

@@ -74,7 +74,7 @@ def cases(
 def objective_cases(
     data: Path, model: str, vocabulary: int, steps: int, device: str, fp16: bool, folder: Path
 ) -> list[Case]:
-    """The stock model, every objective on the tree of 4 leaves, and R-Drop on the plain one.
+    """The stock model, every objective on the tree of 4 leaves, R-Drop and SimCut on the plain one.
 
     Args:
         data, model, vocabulary, steps, device, fp16: see :func:`cases`.
@@ -86,7 +86,7 @@ def objective_cases(
     _write_teacher((*common, *STOCK_FLAGS), teacher)
     found = {STOCK: (STOCK_FLAGS, _cost(plain, model, vocabulary))}
     for name, objective in OBJECTIVES.items():
-        shape = plain if name == "rdrop" else tree
+        shape = plain if objective.views > 1 else tree
         argv = ["--user-dir", PLUGIN, "--arch", "tsa_transformer", "--tree", shape]
         argv += ["--criterion", "tsa_online_kd", "--kd-objective", name]
         cost = _cost(shape, model, vocabulary) * objective.views

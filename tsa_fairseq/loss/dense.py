@@ -68,9 +68,9 @@ def _token_block(
     ]
     return TokenBlock(
         log_probs=torch.stack(log_probs),
+        leaf_of=output.leaf_of,
         target=target[real],
         heads={name: head[real] for name, head in output.heads.items()},
         others={name: predicted(*other) for name, other in output.others.items()},
-        leaf_of=output.leaf_of,
         label_smoothing=label_smoothing,
     )

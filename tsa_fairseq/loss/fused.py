@@ -180,10 +180,10 @@ def _block_by_block(
             there = slice(start + part.start, start + part.stop)
             block = LogitBlock(
                 logits=logits[part],
+                leaf_of=call.leaf_of,
                 target=target[there],
                 heads={name: widened(head[there]) for name, head in heads.items()},
                 others={name: other[part].squeeze(1) for name, other in of_others.items()},
-                leaf_of=call.leaf_of,
                 label_smoothing=call.loss.label_smoothing,
                 ramp=call.loss.ramp,
                 wants_gradient=any(wanted),

@@ -15,6 +15,7 @@ from tsa_fairseq.objectives.okddip import OKDDip
 from tsa_fairseq.objectives.one import ONE
 from tsa_fairseq.objectives.rdrop import RDrop
 from tsa_fairseq.objectives.settings import KDSettings
+from tsa_fairseq.objectives.simcut import SimCut
 from tsa_fairseq.objectives.sokd import SOKD
 from tsa_fairseq.objectives.tsa import TSA
 
@@ -22,7 +23,7 @@ OBJECTIVES: dict[str, type[Objective]] = {
     objective.published.objective: objective
     for objective in (
         *(TSA, DML, Ensemble, OKDDip, ONE, CLILR, KDCLNaive, KDCLMinLogit),
-        *(KD, SOKD, RDrop, Independent),
+        *(KD, SOKD, RDrop, SimCut, Independent),
     )
 }
 

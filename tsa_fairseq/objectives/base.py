@@ -29,7 +29,11 @@ class Objective(ABC):
     least_leaves: ClassVar[int] = 1
     needs_teacher: ClassVar[bool] = False
     head: ClassVar[Literal["gate", "peer_attention", "bridge"] | None] = None
+    # how often a batch is computed by default, the share of tokens cut in all views but the first,
+    # and whether it is a leaf's own predictions in several views that are compared
     views: ClassVar[int] = 1
+    view_cut: ClassVar[float] = 0.0
+    compares_views: ClassVar[bool] = False
     # tensors of the logits' size that exist at once while ``block_sums_`` works, at T ≠ 1
     copies: ClassVar[int] = 7
     trunk_gradient: ClassVar[Literal["sum", "mean"]] = "sum"
@@ -57,7 +61,7 @@ class Objective(ABC):
 
     @abstractmethod
     def distillation(self, block: TokenBlock) -> Tensor:
-        """How far the members are from their targets, without T²: K x N, or N, nats."""
+        """How far the members are from their targets, without T²: as a term's values, nats."""
 
     def further_terms(self, block: TokenBlock, ramp: float) -> list[Term]:
         """Terms beside the cross entropies and the distillation."""
@@ -104,10 +108,10 @@ class Objective(ABC):
             sums = self.sums(
                 TokenBlock(
                     log_probs=torch.log_softmax(logits, dim=-1).transpose(0, 1),  # K x N x V
+                    leaf_of=block.leaf_of,
                     target=block.target,
                     heads=heads,
                     others={n: torch.log_softmax(other, dim=-1) for n, other in others.items()},
-                    leaf_of=block.leaf_of,
                     label_smoothing=block.label_smoothing,
                 ),
                 block.ramp,

@@ -12,20 +12,20 @@ from torch import Tensor
 class Block:
     """What is known of N real (non-pad) target tokens beside the members' predictions for them.
 
-    A member is a leaf, or with several views a leaf in one of them.
+    A member is a leaf, or with several views a leaf in one of them; they come view by view.
 
     Args:
+        leaf_of: the leaf of each of the K members.
         target: the reference token of each position, N.
         heads: the outputs of the model's heads at these tokens, by name, N x ...
         others: predictions of who else predicts, by name, N x V; what of them, the block says.
-        leaf_of: the leaf of each of the K members.
         label_smoothing: ε of the cross entropy.
     """
 
+    leaf_of: tuple[int, ...]
     target: Tensor
     heads: Mapping[str, Tensor] = field(default_factory=dict)
     others: Mapping[str, Tensor] = field(default_factory=dict)
-    leaf_of: tuple[int, ...] = ()
     label_smoothing: float = 0.0
 
 
@@ -70,7 +70,7 @@ class Term:
     Args:
         name: as it appears in logs.
         weight: what the values are multiplied by.
-        values: nats per member and token, K x N, or per token, N.
+        values: nats per member and token, K x N, per leaf and token, or per token, N.
     """
 
     name: str
@@ -78,7 +78,7 @@ class Term:
     values: Tensor
 
     def summed(self, total: Callable[[Tensor], Tensor]) -> "Term":
-        """The same with values K, or 1, by a function that sums over the last dimension."""
+        """The same summed over tokens, by a function that sums over the last dimension."""
         return replace(
             self, values=total(self.values if self.values.dim() > 1 else self.values[None])
         )
@@ -90,12 +90,14 @@ class LossSums:
 
     Args:
         vocabulary: number of words, V.
+        leaf_of: the leaf of each of the K members.
         nll, smooth: −log p(target) and −Σ_v log p(v) of every member, K.
-        terms: what the objective adds, K values or 1 each.
+        terms: what the objective adds: each has a value for every member, for every leaf, or one.
         compared: figures for the log, about the members together and from the objective.
     """
 
     vocabulary: int
+    leaf_of: tuple[int, ...]
     nll: Tensor
     smooth: Tensor
     terms: tuple[Term, ...] = ()
@@ -104,6 +106,7 @@ class LossSums:
     def __add__(self, other: "LossSums") -> "LossSums":
         return LossSums(
             self.vocabulary,
+            self.leaf_of,
             self.nll + other.nll,
             self.smooth + other.smooth,
             tuple(
@@ -118,12 +121,13 @@ class LossSums:
         terms = tuple(replace(term, values=term.values.detach()) for term in self.terms)
         return replace(self, nll=self.nll.detach(), smooth=self.smooth.detach(), terms=terms)
 
-    def first_not_finite(self, leaf_of: tuple[int, ...]) -> str | None:
-        """The first leaf and term that is NaN or infinite, such as ``leaf 2: kd is nan``.
+    def of_members(self, members: list[int]) -> "LossSums":
+        """With the cross entropies of some members only; the rest as it is."""
+        leaf_of = tuple(self.leaf_of[member] for member in members)
+        return replace(self, leaf_of=leaf_of, nll=self.nll[members], smooth=self.smooth[members])
 
-        Args:
-            leaf_of: the leaf of each member.
-        """
+    def first_not_finite(self) -> str | None:
+        """The first leaf and term that is NaN or infinite, such as ``leaf 2: kd is nan``."""
         named = {"cross entropy": self.nll + self.smooth}
         named.update({term.name: term.values for term in self.terms})
         by_member = {
@@ -131,11 +135,18 @@ class LossSums:
         }
         # one tensor, so that a GPU is waited for once
         numbers = iter(torch.cat(list(by_member.values())).tolist())
+        leaves = tuple(dict.fromkeys(self.leaf_of))
         for name, values in by_member.items():
-            for member in range(values.size(0)):
+            size = values.size(0)
+            owners = next((of for of in (self.leaf_of, leaves) if len(of) == size), None)
+            for place in range(size):
                 number = next(numbers)
                 if not math.isfinite(number):
-                    alone = values.size(0) == self.nll.size(0)
-                    where = f"leaf {leaf_of[member]}" if alone else "all leaves"
+                    where = "all leaves" if owners is None else f"leaf {owners[place]}"
                     return f"{where}: {name} is {number}"
         return None
+
+
+def first_members(leaf_of: tuple[int, ...]) -> list[int]:
+    """The member that every leaf is in the first view that it reads."""
+    return [leaf_of.index(leaf) for leaf in dict.fromkeys(leaf_of)]

@@ -108,7 +108,7 @@ def peer_cross_entropy_(
     at_1 = softmax(logits)
     nll = at_1.log_sum - logits.gather(-1, gold)
     smooth = vocabulary * at_1.log_sum - logits.sum(dim=-1, keepdim=True)
-    sums = LossSums(vocabulary, nll.sum(dim=(0, 2)), smooth.sum(dim=(0, 2)))
+    sums = LossSums(vocabulary, block.leaf_of, nll.sum(dim=(0, 2)), smooth.sum(dim=(0, 2)))
 
     at_t, divergence = at_1, None
     if members > 1:

@@ -37,6 +37,7 @@ def loss_sums(
         compared = {name: total(values) for name, values in {**compared, **figures}.items()}
     return LossSums(
         block.log_probs.size(-1),
+        block.leaf_of,
         total(parts.nll),
         total(parts.smooth),
         tuple(term.summed(total) for term in terms),

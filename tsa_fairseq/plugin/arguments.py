@@ -8,7 +8,7 @@ from fairseq.models.transformer import base_architecture
 
 from tsa_fairseq.errors import UsageError, check_choice
 from tsa_fairseq.files.checkpoint import check_exists, checksum
-from tsa_fairseq.objectives import check_name
+from tsa_fairseq.objectives import OBJECTIVES, check_name
 from tsa_fairseq.plugin.heads import bridge_layers
 from tsa_fairseq.plugin.kd_flags import (
     CRITERION,
@@ -46,9 +46,10 @@ def complete_arguments(args: Namespace) -> None:
             check_name(args.kd_objective)
         follow_checkpoint(args)
     if not getattr(args, "tree", None):
-        # R-Drop is the plain Transformer in two views
-        rdrop = getattr(args, "kd_objective", None) == "rdrop"
-        args.tree = str(args.decoder_layers if rdrop else Topology.balanced(args.decoder_layers))
+        # R-Drop and SimCut are the plain Transformer in two views
+        objective = OBJECTIVES.get(getattr(args, "kd_objective", None) or "")
+        plain = objective is not None and objective.views > 1
+        args.tree = str(args.decoder_layers if plain else Topology.balanced(args.decoder_layers))
     args.tree_inference = getattr(args, "tree_inference", None) or "leaf:0"
     args.tree_init_from = getattr(args, "tree_init_from", None)
     args.tree_peers = getattr(args, "tree_peers", None) or PEER_STARTS[0]

@@ -13,7 +13,7 @@ from torch import Tensor
 from tsa_fairseq.errors import UsageError
 from tsa_fairseq.loss.dense import dense_loss
 from tsa_fairseq.loss.fused import FusedLoss
-from tsa_fairseq.objectives.blocks import LossSums
+from tsa_fairseq.objectives.blocks import LossSums, first_members
 from tsa_fairseq.plugin.kd_flags import (
     CRITERION,
     TSAOnlineKDConfig,
@@ -57,6 +57,8 @@ class TSAOnlineKDCriterion(FairseqCriterion):
         if self.views.count > 1:
             read = "dealt out to the leaves" if self.views.dealt else "each read by every leaf"
             views = f"; {self.views.count} views, {read}"
+            if self.views.cut > 0:
+                views += f", tokens cut with probability {self.views.cut:g} in all but the first"
         logger.info("objective %s: %s%s", name, self.objective.formula(), views)
 
     def forward(
@@ -95,7 +97,7 @@ class TSAOnlineKDCriterion(FairseqCriterion):
         _check_finite(sums, output, real)
         sample_size = sample["target"].size(0) if self.sentence_avg else sample["ntokens"]
         logs = {
-            **self._logs(loss, sums, output.leaf_of, real, ramp),
+            **self._logs(loss, sums, real),
             "ntokens": sample["ntokens"],
             "nsentences": sample["target"].size(0),
             "sample_size": sample_size,
@@ -145,11 +147,12 @@ class TSAOnlineKDCriterion(FairseqCriterion):
         except UsageError as error:
             raise SystemExit(error.code) from None
 
-    def _logs(
-        self, loss: Tensor, sums: LossSums, leaf_of: tuple[int, ...], real: Tensor, ramp: float
-    ) -> dict[str, Any]:
+    def _logs(self, loss: Tensor, sums: LossSums, real: Tensor) -> dict[str, Any]:
+        leaf_of = sums.leaf_of
+        # a leaf that does not see all tokens says little about the model that translates
+        shown = first_members(leaf_of) if self.views.cut > 0 else range(len(leaf_of))
         by_leaf = {
-            f"nll_leaf{leaf}": sums.nll[[m for m, of in enumerate(leaf_of) if of == leaf]].mean(0)
+            f"nll_leaf{leaf}": sums.nll[[m for m in shown if leaf_of[m] == leaf]].mean(0)
             for leaf in sorted(set(leaf_of))
         }
         logs: dict[str, Any] = {"loss": loss.data, "nll_loss": by_leaf["nll_leaf0"]}
@@ -158,7 +161,8 @@ class TSAOnlineKDCriterion(FairseqCriterion):
         if sums.compared:
             logs.update(sums.compared)
             logs["real_tokens"] = real.sum()
-            logs["kd_weight"] = self.objective.kd_weight(len(leaf_of), ramp) * logs["real_tokens"]
+            weight = next((term.weight for term in sums.terms if term.name == "kd"), 0.0)
+            logs["kd_weight"] = weight * logs["real_tokens"]
         return logs
 
     @classmethod
@@ -198,7 +202,7 @@ def _check_finite(sums: LossSums, output: TreeOutput, real: Tensor) -> None:
     Features that are not finite are left to fairseq, which says what layer they come from; in half
     precision it leaves such a batch out.
     """
-    found = sums.first_not_finite(output.leaf_of)
+    found = sums.first_not_finite()
     if found is None or not all(bool(f[real].isfinite().all()) for f in output.features):
         return
     when = "in validation" if output.num_updates is None else f"at update {output.num_updates}"

@@ -58,7 +58,11 @@ class TSAOnlineKDConfig(FairseqDataclass):
     )
     kd_views: Optional[int] = _given(  # noqa: UP045
         "how often a sentence is computed, each time under its own dropout "
-        "(default: 1; 2 with rdrop)"
+        "(default: 1; 2 with rdrop and simcut)"
+    )
+    kd_view_cut: Optional[float] = _given(  # noqa: UP045
+        "probability with which a token's embedding is zero in every view but the first "
+        "(default: 0; 0.05 with simcut)"
     )
     kd_views_leaves: str = field(
         default="all",
@@ -157,8 +161,9 @@ def views_from_flags(flags: Any, objective: Objective) -> Views:
     """How often a batch is computed in training.
 
     Raises:
-        UsageError: fewer than one view, or views dealt out that are none.
+        UsageError: fewer views than there must be, or a share of tokens out of range.
     """
+    name = objective.published.objective
     count = objective.views if flags.kd_views is None else flags.kd_views
     if count < 1:
         raise UsageError(f"--kd-views: got {count}; expected 1 or more")
@@ -167,7 +172,22 @@ def views_from_flags(flags: Any, objective: Objective) -> Views:
         raise UsageError(
             "--kd-views-leaves: got 'deal' with --kd-views 1; expected 2 or more views"
         )
-    return Views(count, dealt)
+    if objective.compares_views and count == 1:
+        raise UsageError(
+            f"--kd-views: got 1 with --kd-objective {name}, which compares the views of a leaf; "
+            "expected 2 or more"
+        )
+    if objective.compares_views and dealt:
+        raise UsageError(
+            f"--kd-views-leaves: got 'deal' with --kd-objective {name}, which compares the views "
+            "of a leaf; expected all"
+        )
+    cut = objective.view_cut if flags.kd_view_cut is None else flags.kd_view_cut
+    if not 0.0 <= cut < 1.0:
+        raise UsageError(f"--kd-view-cut: got {cut:g}; expected a number from 0 to below 1")
+    if cut > 0 and count == 1:
+        raise UsageError(f"--kd-view-cut: got {cut:g} with --kd-views 1; expected 2 or more views")
+    return Views(count, dealt, cut)
 
 
 def check_group(objective: Objective, views: Views, tree: str, leaves: int) -> None:

@@ -18,6 +18,7 @@ from tsa_fairseq.plugin.heads import build_heads, fitting_heads, run_heads
 from tsa_fairseq.plugin.teacher import TeacherOutput
 from tsa_fairseq.plugin.warm_start import warm_start
 from tsa_fairseq.tree.cost import ARCHITECTURES
+from tsa_fairseq.tree.cut import cut_embeddings
 from tsa_fairseq.tree.decoder import TreeDecoder
 from tsa_fairseq.tree.outputs import TreeOutput
 from tsa_fairseq.tree.peers import PEER_STARTS, start_peers
@@ -50,7 +51,8 @@ class TSATransformerModel(TransformerModel):
             metavar="SPEC",
             help="shape of the decoder: N[child,child,...] such as 4[1[1,1],1[1,1]], or the number "
             "of nodes at each layer such as 1,1,1,1,2,4 (default: the last two layers branch in "
-            "two each). Draw one with: tsa-fairseq tree SPEC",
+            "two each; with --kd-objective rdrop or simcut none does). Draw one with: "
+            "tsa-fairseq tree SPEC",
         )
         parser.add_argument(
             "--tree-inference",
@@ -130,7 +132,7 @@ class TSATransformerModel(TransformerModel):
         Args:
             leaves: ``"all"`` or the leaves to compute.
             trunk_gradient: see :meth:`TreeDecoder.leaf_features`.
-            views: how often the batch is computed, and which leaf reads which view.
+            views: how often the batch is computed, which leaf reads which view, and what is cut.
             teacher: what it computed for this batch; the bridge, if there is one, starts from it.
             src_tokens, src_lengths, prev_output_tokens: B x S, B, B x T.
             return_all_hiddens, features_only, alignment_layer, alignment_heads: as in fairseq;
@@ -147,10 +149,13 @@ class TSATransformerModel(TransformerModel):
                 alignment_heads=alignment_heads,
             )
         numbers = range(self.decoder.topology.num_leaves) if isinstance(leaves, str) else leaves
-        encoder_out = self.encoder(views.repeat(src_tokens), src_lengths=views.repeat(src_lengths))
-        run = self.decoder.leaf_features(
-            views.repeat(prev_output_tokens), encoder_out, numbers, trunk_gradient, views
-        )
+        with cut_embeddings(views, self.encoder.embed_tokens, self.decoder.embed_tokens):
+            encoder_out = self.encoder(
+                views.repeat(src_tokens), src_lengths=views.repeat(src_lengths)
+            )
+            run = self.decoder.leaf_features(
+                views.repeat(prev_output_tokens), encoder_out, numbers, trunk_gradient, views
+            )
         heads, others = run_heads(self.heads, run, teacher)
         matrix = self.decoder.output_projection.weight
         return TreeOutput(

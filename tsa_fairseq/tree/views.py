@@ -34,10 +34,13 @@ class Views:
     Args:
         count: V.
         dealt: leaf k reads view k mod V only; otherwise every leaf reads every view.
+        cut: in all views but the first, a token's embedding is zero with this probability while the
+            model is in training, see :mod:`tsa_fairseq.tree.cut`.
     """
 
     count: int = 1
     dealt: bool = False
+    cut: float = 0.0
 
     def repeat(self, tensor: Tensor) -> Tensor:
         """B x ... to V · B x ..."""
