@@ -7,7 +7,7 @@ import torch
 from tsa_fairseq.objectives.divergence import (
     disagreement,
     ensemble_nll,
-    peer_divergence,
+    mutual_divergence,
     smoothed_cross_entropy,
     tempered,
 )
@@ -46,14 +46,14 @@ def test_divergence_by_hand():
     pair = torch.tensor([[[0.5, 0.5]], [[0.25, 0.75]]], dtype=torch.float64).log()
     p_q, q_p = math.log(2) - math.log(3) / 2, 0.75 * math.log(3) - math.log(2)
     for detach, expected in {"none": [p_q, q_p], "seek": [p_q, q_p], "cover": [q_p, p_q]}.items():
-        assert peer_divergence(pair, detach).flatten().tolist() == pytest.approx(expected)
+        assert mutual_divergence(pair, detach).flatten().tolist() == pytest.approx(expected)
 
 
 @pytest.mark.parametrize("leaves", [2, 3, 4])
 @pytest.mark.parametrize("temperature", [1.0, 3.0])
 def test_divergence_against_the_reference(leaves, temperature):
     values = log_probs(leaves)
-    actual = peer_divergence(tempered(values, temperature))
+    actual = mutual_divergence(tempered(values, temperature))
     for leaf in range(leaves):
         for token in range(4):
             expected = reference.peer_divergence(values[:, token].tolist(), leaf, temperature)
@@ -63,21 +63,21 @@ def test_divergence_against_the_reference(leaves, temperature):
 @pytest.mark.parametrize("detach", DETACH)
 def test_identical_leaves_do_not_diverge(detach):
     same = log_probs(1).expand(4, -1, -1)
-    assert peer_divergence(same, detach).abs().max() < 1e-12
+    assert mutual_divergence(same, detach).abs().max() < 1e-12
 
 
 @pytest.mark.parametrize("detach", DETACH)
 def test_permuted_leaves_permute_the_divergence(detach):
     values, order = log_probs(4), [2, 0, 3, 1]
     torch.testing.assert_close(
-        peer_divergence(values[order], detach), peer_divergence(values, detach)[order]
+        mutual_divergence(values[order], detach), mutual_divergence(values, detach)[order]
     )
 
 
 def test_both_directions_have_the_same_sum():
     values = log_probs(4)
     torch.testing.assert_close(
-        peer_divergence(values, "seek").sum(dim=0), peer_divergence(values, "cover").sum(dim=0)
+        mutual_divergence(values, "seek").sum(dim=0), mutual_divergence(values, "cover").sum(dim=0)
     )
 
 
@@ -85,7 +85,7 @@ def test_both_directions_have_the_same_sum():
 def test_gradient_of_the_divergence(temperature):
     logits = log_probs(3, 2, 5).requires_grad_()
     assert torch.autograd.gradcheck(
-        lambda z: peer_divergence(tempered(torch.log_softmax(z, dim=-1), temperature)), logits
+        lambda z: mutual_divergence(tempered(torch.log_softmax(z, dim=-1), temperature)), logits
     )
 
 
@@ -95,10 +95,10 @@ def test_gradient_when_targets_are_detached():
     probs = torch.softmax(logits.detach(), dim=-1)
     values = torch.log_softmax(logits, dim=-1)
     (cover,) = torch.autograd.grad(
-        peer_divergence(values, "cover").sum(), logits, retain_graph=True
+        mutual_divergence(values, "cover").sum(), logits, retain_graph=True
     )
     torch.testing.assert_close(cover, probs - (probs.sum(dim=0) - probs) / 2)
-    (seek,) = torch.autograd.grad(peer_divergence(values, "seek").sum(), logits)
+    (seek,) = torch.autograd.grad(mutual_divergence(values, "seek").sum(), logits)
     for leaf in range(3):
         others = [probs[j].log() for j in range(3) if j != leaf]
         gap = probs[leaf].log() - sum(others) / 2
@@ -112,7 +112,7 @@ def test_divergence_of_very_unlike_leaves_stays_finite():
         sure[leaf, 0, leaf] = 0.0
     sure.requires_grad_()
     for detach in DETACH:
-        value = peer_divergence(torch.log_softmax(sure, dim=-1), detach).sum()
+        value = mutual_divergence(torch.log_softmax(sure, dim=-1), detach).sum()
         (gradient,) = torch.autograd.grad(value, sure)
         assert value.item() == pytest.approx(600.0)
         assert gradient.isfinite().all()

@@ -31,6 +31,7 @@ class Objective(ABC):
     head: ClassVar[Literal["gate", "peer_attention", "bridge"] | None] = None
     # how often a batch is computed by default, the share of tokens cut in all views but the first,
     # and whether it is a leaf's own predictions in several views that are compared
+    # how often a sentence is computed, and how many of its tokens are cut, unless flags say so
     views: ClassVar[int] = 1
     view_cut: ClassVar[float] = 0.0
     compares_views: ClassVar[bool] = False
@@ -172,9 +173,9 @@ class Objective(ABC):
 class TargetObjective(Objective):
     """Every member is pulled towards a target by KL(t ‖ p_k), or KL(p_k ‖ t) for ``seek``."""
 
-    # whether the formula shows a detached target as such; not where nothing of it could be, or
-    # where part of it keeps its gradient
-    marks_stopped: ClassVar[bool] = True
+    # Whether the formula shows sg[target] where targets are detached: no where they never have a
+    # gradient, as a teacher, or where only a part of them is detached.
+    shows_stop_gradient: ClassVar[bool] = True
 
     def towards(self, target: Tensor, log_probs: Tensor) -> Tensor:
         """The divergence per token, from log probabilities that are tempered already.
@@ -189,12 +190,13 @@ class TargetObjective(Objective):
         """A prediction to be learned from: without a graph if ``--kd-detach-targets`` says so."""
         return prediction.detach() if self.settings.detach_targets else prediction
 
-    def written(self, target: str, leaf: str = "p_k") -> str:
+    def kl_formula(self, target: str, learner: str = "p_k") -> str:
         """The divergence as the formula shows it."""
-        stopped = self.settings.detach_targets and self.marks_stopped
-        return self.directed(f"sg[{target}]" if stopped else target, leaf)
+        stopped = self.settings.detach_targets and self.shows_stop_gradient
+        return self.directed_kl(f"sg[{target}]" if stopped else target, learner)
 
-    def directed(self, target: str, leaf: str) -> str:
+    def directed_kl(self, target: str, learner: str) -> str:
         """The same without a word about gradients."""
-        first, second = (target, leaf) if self.settings.direction == "cover" else (leaf, target)
+        covers = self.settings.direction == "cover"
+        first, second = (target, learner) if covers else (learner, target)
         return f"KL({first} ‖ {second})"

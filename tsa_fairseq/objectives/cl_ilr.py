@@ -22,7 +22,7 @@ class CLILR(TargetObjective):
     copies = 11
 
     def distillation(self, block: TokenBlock) -> Tensor:
-        """KL from the softmax of the other leaves' mean logits: K x N."""
+        """KL from the softmax of the other members' mean logits: K x N."""
         temperature, log_probs = self.settings.temperature, block.log_probs
         others = (log_probs.sum(dim=0) - log_probs) / (log_probs.size(0) - 1)
         target = (others / temperature).log_softmax(dim=-1)
@@ -30,7 +30,7 @@ class CLILR(TargetObjective):
 
     def divergence(self) -> str:
         """For the formula."""
-        return self.written("q_k")
+        return self.kl_formula("q_k")
 
     def remark(self) -> str:
         """For the formula."""

@@ -51,7 +51,7 @@ def argmax(values: Tensor, width: int = 128) -> Tensor:
     return torch.where(values.gather(-1, rest) > values.gather(-1, top), rest, top)
 
 
-class PeerDivergence(NamedTuple):
+class MutualDivergence(NamedTuple):
     """Mean divergence of every member from the others, and what its gradient is made of."""
 
     value: Tensor  # N x K x 1
@@ -59,7 +59,7 @@ class PeerDivergence(NamedTuple):
     mean_gap: Tensor  # N x K x 1: Σ_v p_k · gap_k
 
 
-def peer_divergence_(logits: Tensor, found: Softmax, detach: Detach) -> PeerDivergence:
+def mutual_divergence_(logits: Tensor, found: Softmax, detach: Detach) -> MutualDivergence:
     """(1/(K−1)) Σ_{j≠k} KL(p_k ‖ p_j), or of KL(p_j ‖ p_k) for ``cover``.
 
     K log p_k − Σ_j log p_j is K · gap_k but for a number for each member and token, so that no
@@ -68,7 +68,7 @@ def peer_divergence_(logits: Tensor, found: Softmax, detach: Detach) -> PeerDive
     Args:
         logits: at the temperature of the comparison. They become the gap.
         found: their softmax.
-        detach: see :func:`tsa_fairseq.objectives.divergence.peer_divergence`.
+        detach: see :func:`tsa_fairseq.objectives.divergence.mutual_divergence`.
     """
     members = logits.size(1)
     gap = logits.sub_(logits.mean(dim=1, keepdim=True))
@@ -79,15 +79,15 @@ def peer_divergence_(logits: Tensor, found: Softmax, detach: Detach) -> PeerDive
         value = mean_gap.sum(dim=1, keepdim=True) - of_targets + number
     else:
         value = members * mean_gap - number
-    return PeerDivergence(value / (members - 1), gap, mean_gap)
+    return MutualDivergence(value / (members - 1), gap, mean_gap)
 
 
-def peer_cross_entropy_(
+def mutual_cross_entropy_(
     block: LogitBlock, ce_weight: float, kd_weight: float, temperature: float, detach: Detach
 ) -> LossSums:
     """Label-smoothed cross entropy and peer divergence, and the gradient of their weighted mean.
 
-    loss = (1/K) Σ_k [ce_weight · CE_k + kd_weight · T² · D_k], D as in :func:`peer_divergence_`
+    loss = (1/K) Σ_k [ce_weight · CE_k + kd_weight · T² · D_k], D as in :func:`mutual_divergence_`
 
     With p = softmax(z), q = softmax(z / T), and ε, ε_i those of the cross entropy, the gradient of
     the sum of the brackets with respect to z_k is
@@ -114,9 +114,9 @@ def peer_cross_entropy_(
     if members > 1:
         pairwise_kl = None
         if temperature != 1.0:
-            pairwise_kl = peer_divergence_(logits.clone(), at_1, "seek").value
+            pairwise_kl = mutual_divergence_(logits.clone(), at_1, "seek").value
             at_t = softmax(logits.div_(temperature))
-        divergence = peer_divergence_(logits, at_t, detach)
+        divergence = mutual_divergence_(logits, at_t, detach)
         kd = temperature**2 * divergence.value
         compared = {
             "nll_ensemble": ensemble_nll(nll.squeeze(-1).t()),
@@ -149,14 +149,14 @@ def peer_cross_entropy_(
 
 
 def _gradient_(
-    divergence: PeerDivergence,
+    divergence: MutualDivergence,
     probs: Tensor,
     detach: Detach,
     unit: float,
     offset: Tensor,
     of_probs: float,
 ) -> None:
-    """offset + of_probs · q + unit · {the braces of :func:`peer_cross_entropy_`}, over the gap."""
+    """offset + of_probs · q + unit · {braces of :func:`mutual_cross_entropy_`}, over the gap."""
     gap, members = divergence.gap, probs.size(1)
     row = torch.full_like(divergence.mean_gap, of_probs)
     if detach != "seek":

@@ -57,7 +57,7 @@ def tempered(log_probs: Tensor, temperature: float) -> Tensor:
     return torch.log_softmax(log_probs / temperature, dim=-1)
 
 
-def peer_divergence(log_probs: Tensor, detach: Detach = "none") -> Tensor:
+def mutual_divergence(log_probs: Tensor, detach: Detach = "none") -> Tensor:
     """For every member, its mean divergence from the others; O(K) passes over the vocabulary.
 
     (1 / (K−1)) Σ_{j≠k} KL(p_k ‖ p_j) = (1 / (K−1)) Σ_v p_k (K log p_k − S),  S = Σ_j log p_j

@@ -15,7 +15,7 @@ class Ensemble(TargetObjective):
     """L = Σ_k [CE_k + α T² KL(sg[t] ‖ p_k^T)], t = (1/K) Σ_j p_j^T, here divided by K.
 
     No paper's method: the plainest target that K predictions have in common. Its gradient with
-    respect to a leaf is (K−1)/K of that of DML.
+    respect to a member is (K−1)/K of that of DML.
     """
 
     published = Published("ensemble")
@@ -28,7 +28,7 @@ class Ensemble(TargetObjective):
 
     def divergence(self) -> str:
         """For the formula."""
-        return self.written("t")
+        return self.kl_formula("t")
 
     def remark(self) -> str:
         """For the formula."""

@@ -18,7 +18,7 @@ class KD(TargetObjective):
     published = Published("kd", alpha=0.5, convex=True)
     least_members = 1
     needs_teacher = True
-    marks_stopped = False
+    shows_stop_gradient = False
 
     def distillation(self, block: TokenBlock) -> Tensor:
         """KL from the teacher: K x N."""
@@ -32,4 +32,4 @@ class KD(TargetObjective):
 
     def divergence(self) -> str:
         """For the formula."""
-        return self.written("p_teacher")
+        return self.kl_formula("p_teacher")

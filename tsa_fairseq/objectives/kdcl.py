@@ -13,13 +13,13 @@ class KDCLNaive(TargetObjective):
     """L = Σ_k [CE_k + λ T² KL(sg[p_t^T] ‖ p_k^T)], here divided by K; t has the lowest −log p_t(y).
 
     Source: Online Knowledge Distillation via Collaborative Learning (Guo et al., CVPR 2020), λ = 1,
-    T = 2. The best leaf is looked for at every token.
+    T = 2. The best member is looked for at every token.
     """
 
     published = Published("kdcl-naive", temperature=2.0)
 
     def distillation(self, block: TokenBlock) -> Tensor:
-        """KL from the leaf that is best at this token: K x N; 0 for that leaf."""
+        """KL from the member that is best at this token: K x N; 0 for that one."""
         best = target_nll(block.log_probs, block.target).argmin(dim=0)  # N
         log_probs = tempered(block.log_probs, self.settings.temperature)
         target = log_probs[best, torch.arange(best.size(0), device=best.device)]  # N x V
@@ -27,7 +27,7 @@ class KDCLNaive(TargetObjective):
 
     def divergence(self) -> str:
         """For the formula."""
-        return self.written("p_t")
+        return self.kl_formula("p_t")
 
     def remark(self) -> str:
         """For the formula."""
@@ -37,7 +37,7 @@ class KDCLNaive(TargetObjective):
 class KDCLMinLogit(TargetObjective):
     """L = Σ_k [CE_k + λ T² KL(sg[t] ‖ p_k^T)], t = softmax(min_j (z_j − z_j^y) / T), divided by K.
 
-    Source: as :class:`KDCLNaive`. At T = 1 its −log t(y) is never above any leaf's.
+    Source: as :class:`KDCLNaive`. At T = 1 its −log t(y) is never above any member's.
     """
 
     published = Published("kdcl-minlogit", temperature=2.0)
@@ -52,7 +52,7 @@ class KDCLMinLogit(TargetObjective):
 
     def divergence(self) -> str:
         """For the formula."""
-        return self.written("t")
+        return self.kl_formula("t")
 
     def remark(self) -> str:
         """For the formula."""

@@ -31,7 +31,7 @@ class OKDDip(TargetObjective):
     least_leaves = 3
     head = "peer_attention"
     copies = 11
-    marks_stopped = False  # α keeps its gradient
+    shows_stop_gradient = False  # α keeps its gradient
 
     def distillation(self, block: TokenBlock) -> Tensor:
         """KL from each peer's own target, and for the leader from the peers' mean: K x N."""
@@ -77,7 +77,7 @@ class OKDDip(TargetObjective):
 
     def divergence(self) -> str:
         """For the formula."""
-        return self.written("t_k")
+        return self.kl_formula("t_k")
 
     def remark(self) -> str:
         """For the formula."""

@@ -29,7 +29,7 @@ class ONE(TargetObjective):
         return self.towards(target, tempered(block.log_probs, temperature))
 
     def further_terms(self, block: TokenBlock, ramp: float) -> list[Term]:
-        """The ensemble's cross entropy, weighted as a leaf's."""
+        """The ensemble's cross entropy, weighted as a member's."""
         parts = smoothed_cross_entropy(self._mixed(block).log_softmax(dim=-1), block.target)
         values = parts.combine(block.label_smoothing, block.log_probs.size(-1))
         weight = self.cross_entropy_weight(block.log_probs.size(0), ramp)
@@ -47,7 +47,7 @@ class ONE(TargetObjective):
 
     def divergence(self) -> str:
         """For the formula."""
-        return self.written("p_e")
+        return self.kl_formula("p_e")
 
     def remark(self) -> str:
         """For the formula."""

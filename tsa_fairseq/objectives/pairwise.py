@@ -6,18 +6,18 @@ from torch import Tensor
 
 from tsa_fairseq.objectives.base import Objective
 from tsa_fairseq.objectives.blocks import LogitBlock, LossSums, TokenBlock
-from tsa_fairseq.objectives.closed_form import peer_cross_entropy_
-from tsa_fairseq.objectives.divergence import Detach, peer_divergence, tempered
+from tsa_fairseq.objectives.closed_form import mutual_cross_entropy_
+from tsa_fairseq.objectives.divergence import Detach, mutual_divergence, tempered
 
 
 class PairwiseObjective(Objective):
-    """Cross entropy, and the mean divergence of every leaf from its peers; gradients by hand."""
+    """Cross entropy, and the mean divergence of every member from the others; gradients by hand."""
 
     copies = 5
 
     @property
     def detach(self) -> Detach:
-        """Which side of a divergence between leaves has no gradient."""
+        """Which side of a divergence between members has no gradient."""
         return self.settings.direction if self.settings.detach_targets else "none"
 
     @property
@@ -27,12 +27,12 @@ class PairwiseObjective(Objective):
 
     def distillation(self, block: TokenBlock) -> Tensor:
         """mean_{j≠k} KL(p_k^T ‖ p_j^T), or with targets to cover KL(p_j^T ‖ p_k^T): K x N."""
-        return peer_divergence(tempered(block.log_probs, self.settings.temperature), self.detach)
+        return mutual_divergence(tempered(block.log_probs, self.settings.temperature), self.detach)
 
     def block_sums_(self, block: LogitBlock) -> tuple[LossSums, Mapping[str, Tensor]]:
         """The same sums, and the gradient of the loss in closed form."""
         members = block.logits.size(1)
-        sums = peer_cross_entropy_(
+        sums = mutual_cross_entropy_(
             block,
             self.cross_entropy_weight(members, block.ramp),
             self.kd_weight(members, block.ramp),

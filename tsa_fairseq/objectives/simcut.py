@@ -52,7 +52,7 @@ class SimCut(TargetObjective):
 
     def divergence(self) -> str:
         """For the formula."""
-        return f"mean_v {self.written('p_k', 'p_kv')}"
+        return f"mean_v {self.kl_formula('p_k', 'p_kv')}"
 
     def remark(self) -> str:
         """For the formula."""

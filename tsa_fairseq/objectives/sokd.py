@@ -27,13 +27,13 @@ class SOKD(TargetObjective):
     copies = 9
 
     def distillation(self, block: TokenBlock) -> Tensor:
-        """The leaves' KL from the bridge: K x N."""
+        """The members' KL from the bridge: K x N."""
         temperature = self.settings.temperature
         target = self.as_target(tempered(block.others["bridge"], temperature))
         return self.towards(target, tempered(block.log_probs, temperature))
 
     def further_terms(self, block: TokenBlock, ramp: float) -> list[Term]:
-        """The bridge's own: cross entropy, and KL from the teacher and from the leaves.
+        """The bridge's own: cross entropy, and KL from the teacher and from the members.
 
         They are weighted by K because :meth:`weigh` divides by it.
         """
@@ -62,11 +62,11 @@ class SOKD(TargetObjective):
 
     def divergence(self) -> str:
         """For the formula."""
-        return self.written("p_A")
+        return self.kl_formula("p_A")
 
     def remark(self) -> str:
         """For the formula."""
-        teacher = self.directed("p_teacher", "p_A")
+        teacher = self.directed_kl("p_teacher", "p_A")
         T = f"{self.settings.temperature:g}"
-        leaves = self.written("p_k", "p_A")
+        leaves = self.kl_formula("p_k", "p_A")
         return f" + {self.weight_of_ce()}CE_A + a {T}² [{teacher} + mean_k {leaves}], A the bridge"

@@ -10,7 +10,7 @@ from tsa_fairseq.objectives.divergence import (
     SmoothedCrossEntropy,
     disagreement,
     ensemble_nll,
-    peer_divergence,
+    mutual_divergence,
     smoothed_cross_entropy,
 )
 
@@ -55,7 +55,7 @@ def _compared(
             kd = term.values.mean(dim=0) if term.values.dim() > 1 else term.values
     if block.log_probs.size(0) == 1:
         return {"kd_loss": kd} if terms else {}
-    pairwise_kl = kd if kd_is_pairwise_kl else peer_divergence(block.log_probs).mean(dim=0)
+    pairwise_kl = kd if kd_is_pairwise_kl else mutual_divergence(block.log_probs).mean(dim=0)
     return {
         "nll_ensemble": ensemble_nll(parts.nll),
         "kd_loss": kd,

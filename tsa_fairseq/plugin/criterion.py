@@ -55,10 +55,7 @@ class TSAOnlineKDCriterion(FairseqCriterion):
         self.block_tokens = cfg.kd_block_tokens
         name, views = self.objective.published.objective, ""
         if self.views.count > 1:
-            read = "dealt out to the leaves" if self.views.dealt else "each read by every leaf"
-            views = f"; {self.views.count} views, {read}"
-            if self.views.cut > 0:
-                views += f", tokens cut with probability {self.views.cut:g} in all but the first"
+            views = f"; {self.views}"
         logger.info("objective %s: %s%s", name, self.objective.formula(), views)
 
     def forward(

@@ -40,7 +40,7 @@ class Gate(nn.Module):
 
     Args:
         width: D.
-        leaves: K.
+        leaves: L.
     """
 
     def __init__(self, width: int, leaves: int) -> None:
@@ -50,7 +50,7 @@ class Gate(nn.Module):
         self.shift = nn.Parameter(torch.zeros(leaves))
 
     def forward(self, state: Tensor) -> Tensor:
-        """Scores, ... x K, from states, ... x D."""
+        """Scores, ... x L, from states, ... x D."""
         scores = widened(self.project(state))
         normed = scores * torch.rsqrt(scores.pow(2).mean(dim=-1, keepdim=True) + 1e-6)
         return torch.relu(self.scale * normed + self.shift)
@@ -240,9 +240,8 @@ def run_heads(
     outputs: dict[str, Tensor] = {}
     others: dict[str, Prediction] = {}
     if "gate" in heads:
-        sentences = run.features[0].size(0)
-        scores = heads["gate"](run.shared).unflatten(0, (-1, sentences))  # V x B x T x K
-        by_member = [scores[member.view, ..., member.leaf] for member in run.members]
+        scores = heads["gate"](run.shared)  # V · B x T x L
+        by_member = [run.views.of(scores, view)[..., leaf] for view, leaf in run.members]
         outputs["gate"] = torch.stack(by_member, dim=-1)
     if "peer_attention" in heads:
         peers = [f for f, member in zip(run.features, run.members, strict=True) if member.leaf != 0]

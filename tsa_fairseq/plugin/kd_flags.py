@@ -9,9 +9,10 @@ from omegaconf import II
 from tsa_fairseq.errors import UsageError, check_choice
 from tsa_fairseq.objectives import OBJECTIVES, KDSettings, Objective, build_objective
 from tsa_fairseq.plugin.heads import BRIDGE_STARTS
-from tsa_fairseq.tree.views import VIEWS_LEAVES, Views
+from tsa_fairseq.tree.views import Views
 
 CRITERION = "tsa_online_kd"
+VIEWS_LEAVES = ("all", "deal")
 TRUNK_GRADIENTS = ("sum", "mean")
 LOSSES = ("fused", "dense")
 ONE_LEAF_OBJECTIVE, TREE_OBJECTIVE = "none", "tsa"
@@ -95,7 +96,7 @@ class TSAOnlineKDConfig(FairseqDataclass):
     )
     kd_block_tokens: Optional[int] = _given(  # noqa: UP045
         "tokens whose predictions the fused loss holds at once (default: chosen by vocabulary and "
-        "number of leaves)"
+        "number of predictions)"
     )
     label_smoothing: float = field(
         default=0.0,

@@ -210,6 +210,7 @@ class TreeDecoder(TransformerDecoderBase):
         features = {leaf: self._finish(leaf, states[depth - 1, leaf]) for leaf in leaves}
         members = plan.views.members(leaves)
         run = TreeRun(
+            plan.views,
             tuple(members),
             tuple(plan.of_member(features[member.leaf], member) for member in members),
             shared.transpose(0, 1),

@@ -23,15 +23,15 @@ def mix(
 ) -> Tensor:
     """Log probabilities of all leaves together, float32 or wider.
 
-    An ensemble is log (1/K) Σ_k p_k, as fairseq ensembles models. With a gate's scores it is ONE's:
+    An ensemble is log (1/L) Σ_k p_k, as fairseq ensembles models. With a gate's scores it is ONE's:
     the log softmax of Σ_k g_k z_k, g the softmax of the scores. Beside the result, predictions
     exist for a block of positions at a time.
 
     Args:
-        features: of the K leaves, B x T x D each.
+        features: of the L leaves, B x T x D each.
         project: the output layer, ... x D to ... x V.
         words: V.
-        scores: the gate's, B x T x K; None for the plain ensemble.
+        scores: the gate's, B x T x L; None for the plain ensemble.
     """
     rows = [feature.flatten(0, 1) for feature in features]  # B · T x D
     gate = None if scores is None else widened(scores).softmax(dim=-1).flatten(0, 1)

@@ -7,11 +7,11 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from tsa_fairseq.tree.views import Member
+from tsa_fairseq.tree.views import Member, Views
 
 
 class Prediction(NamedTuple):
-    """What predicts words beside the leaves: features, and the matrix that projects them."""
+    """Features, and the matrix that projects them to words."""
 
     features: Tensor  # B x T x D'
     matrix: Tensor  # V x D'
@@ -20,6 +20,7 @@ class Prediction(NamedTuple):
 class TreeRun(NamedTuple):
     """What a pass through the tree leaves behind."""
 
+    views: Views
     members: tuple[Member, ...]
     features: tuple[Tensor, ...]  # of every member, before the output projection, B x T x D
     shared: Tensor  # after the last layer that all leaves share, of every view, V · B x T x D

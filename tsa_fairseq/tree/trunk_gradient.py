@@ -31,7 +31,7 @@ def average_at_splits(plan: ViewPlan, states: Mapping[tuple[int, int], Tensor]) 
     for (depth, peer), state in states.items():
         readers_of = plan.readers(depth, peer)
         if max(readers_of) > 1 and state.requires_grad:
-            by_row = _by_row([1 / readers for readers in readers_of], state)
+            by_row = plan.by_row([1 / readers for readers in readers_of], state)
             # a tensor's hook sees the gradients of all that read it, added up
             state.register_hook(lambda gradient, by_row=by_row: gradient * by_row)
 
@@ -51,27 +51,16 @@ def averaged_encoder_gradient(
             for peer in range(width):
                 shares = plan.shares(depth, peer)
                 if min(shares) < 1:
-                    hook = node(depth, peer).register_forward_pre_hook(_scale_second(shares))
+                    hook = node(depth, peer).register_forward_pre_hook(_scale_second(plan, shares))
                     hooks.callback(hook.remove)
         yield
 
 
-def _by_row(of_views: list[float], tensor: Tensor) -> Tensor | float:
-    """Factors of views to factors of rows: 1 x V · B x 1; one number, if they are equal.
-
-    Args:
-        of_views: one for each view.
-        tensor: T x V · B x D.
-    """
-    if len(set(of_views)) == 1:
-        return of_views[0]
-    factors = tensor.new_tensor(of_views).repeat_interleave(tensor.size(1) // len(of_views))
-    return factors.view(1, -1, 1)
-
-
-def _scale_second(shares: list[float]) -> Callable[[nn.Module, tuple[Any, ...]], tuple[Any, ...]]:
+def _scale_second(
+    plan: ViewPlan, shares: list[float]
+) -> Callable[[nn.Module, tuple[Any, ...]], tuple[Any, ...]]:
     def hook(_: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
         state, encoder_out, *rest = inputs
-        return (state, scale_gradient(encoder_out, _by_row(shares, encoder_out)), *rest)
+        return (state, scale_gradient(encoder_out, plan.by_row(shares, encoder_out)), *rest)
 
     return hook

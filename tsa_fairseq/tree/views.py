@@ -17,8 +17,6 @@ from torch import Tensor
 
 from tsa_fairseq.tree.topology import Topology
 
-VIEWS_LEAVES = ("all", "deal")
-
 
 class Member(NamedTuple):
     """One of those that predict: a leaf, in the view that it reads."""
@@ -46,18 +44,27 @@ class Views:
         """B x ... to V · B x ..."""
         return tensor if self.count == 1 else torch.cat([tensor] * self.count)
 
+    def of(self, tensor: Tensor, view: int) -> Tensor:
+        """V · B x ... to the B x ... of one view."""
+        return tensor.chunk(self.count)[view]
+
     def members(self, leaves: Sequence[int]) -> list[Member]:
-        """Everyone who predicts."""
+        """Everyone who predicts, view by view; dealt out, leaf by leaf."""
         if self.dealt:
             return [Member(leaf % self.count, leaf) for leaf in leaves]
         return [Member(view, leaf) for view in range(self.count) for leaf in leaves]
 
+    def __str__(self) -> str:
+        read = "dealt out to the leaves" if self.dealt else "each read by every leaf"
+        cut = f", tokens cut with probability {self.cut:g} in all but the first" if self.cut else ""
+        return f"{self.count} views, {read}{cut}"
+
 
 @dataclass(frozen=True)
 class ViewPlan:
-    """The views that each node of a tree computes: those that the leaves above it read.
+    """The views that each node of a tree computes: those that the leaves on whose path it is read.
 
-    Below the first split every node computes all of them, V times the batch's rows; so do all
+    Before the first split every node computes all of them, V times the batch's rows; so do all
     nodes if every leaf reads every view.
     """
 
@@ -83,9 +90,9 @@ class ViewPlan:
     @cached_property
     def _dealt(self) -> dict[tuple[int, int], tuple[int, ...]]:
         found: dict[tuple[int, int], set[int]] = {}
-        for leaf, path in enumerate(self.topology.paths):
-            for node in enumerate(path):
-                found.setdefault(node, set()).add(leaf % self.views.count)
+        for view, leaf in self.views.members(range(self.topology.num_leaves)):
+            for node in self.topology.nodes(leaf):
+                found.setdefault(node, set()).add(view)
         return {node: tuple(sorted(views)) for node, views in found.items()}
 
     def from_parent(self, state: Tensor, depth: int, peer: int) -> Tensor:
@@ -104,20 +111,33 @@ class ViewPlan:
 
     def readers(self, depth: int, peer: int) -> list[int]:
         """For each view of a node (depth -1: the embedded tokens), how many children read it."""
-        below = [
+        of_children = [
             set(self.views_of(depth + 1, child))
             for child in self.topology.children_of(depth, peer)
         ]  # fmt: skip
-        return [sum(view in views for views in below) for view in self.views_of(depth, peer)]
+        return [sum(view in views for views in of_children) for view in self.views_of(depth, peer)]
 
     def shares(self, depth: int, peer: int) -> list[float]:
-        """For each view of a node, 1 / (readers at the first split above it · at the next ...)."""
+        """For each view of a node, 1 / (readers at the split before it · at that before ...)."""
         shares = dict.fromkeys(self.views_of(depth, peer), 1.0)
         while depth >= 0:
             depth, peer = depth - 1, self.topology.parents[depth][peer]
             readers = dict(zip(self.views_of(depth, peer), self.readers(depth, peer), strict=True))
             shares = {view: share / readers[view] for view, share in shares.items()}
         return list(shares.values())
+
+    @staticmethod
+    def by_row(of_views: list[float], state: Tensor) -> Tensor | float:
+        """Factors of views to factors of rows, 1 x rows x 1; one number, if they are equal.
+
+        Args:
+            of_views: one for each view that the node computes.
+            state: the node's, T x rows x D.
+        """
+        if len(set(of_views)) == 1:
+            return of_views[0]
+        factors = state.new_tensor(of_views).repeat_interleave(state.size(1) // len(of_views))
+        return factors.view(1, -1, 1)
 
 
 def _rows(tensor: Tensor, have: tuple[int, ...], want: tuple[int, ...], dim: int) -> Tensor:
