@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 
-from setuptools import setup
+from setuptools import find_packages, setup
 
 ROOT = Path(__file__).parent
 
@@ -30,7 +30,7 @@ setup(
     long_description_content_type="text/markdown",
     license="MIT",
     license_files=["LICENSE"],
-    packages=["tsa_fairseq", "tsa_fairseq.objectives"],
+    packages=find_packages(include=["tsa_fairseq", "tsa_fairseq.*"]),
     package_data={"tsa_fairseq": ["py.typed"]},
     python_requires=">=3.10",
     install_requires=["torch>=2.4", "sacrebleu", "sentencepiece", "numpy"],
@@ -44,7 +44,7 @@ setup(
         "benchmark": BENCHMARK,
         "dev": ["pytest", "ruff", "mypy", "tensorboardX", *DEMO, *MULTI30K, *BENCHMARK],
     },
-    entry_points={"console_scripts": ["tsa-fairseq = tsa_fairseq.cli:main"]},
+    entry_points={"console_scripts": ["tsa-fairseq = tsa_fairseq.cli.main:main"]},
     classifiers=[
         "Intended Audience :: Science/Research",
         "Programming Language :: Python :: 3",

@@ -53,6 +53,62 @@ flag_value() {
     [ $# -ge 3 ] && [ -n "$3" ] && [ "${3#--}" = "$3" ] || die "$1: needs a value"
 }
 
+# among WORD CHOICE...: whether the word is one of the choices.
+among() {
+    local word=$1 choice
+    shift
+    for choice in "$@"; do
+        [ "$word" != "$choice" ] || return 0
+    done
+    return 1
+}
+
+# parse_flags HINT "$@": read a script's flags, which it declares beforehand:
+#   VALUES    flags that take a value: of --a-b N, A_B becomes N (the script has set the default)
+#   SWITCHES  flags that take none: with --a-b, A_B becomes yes
+#   EXTRA     if PASSES_ON=yes, what stands after -- is added to it
+# --help prints usage and ends the script. HINT ends the message about an argument that is none of these.
+parse_flags() {
+    local hint=$1 name
+    shift
+    while [ $# -gt 0 ]; do
+        name=${1#--} name=${name//-/_} name=${name^^}
+        if among "$1" "${VALUES[@]}"; then
+            flag_value "$1" "$@"
+            printf -v "$name" '%s' "$2"
+            shift 2
+        elif among "$1" ${SWITCHES[@]+"${SWITCHES[@]}"}; then
+            printf -v "$name" '%s' yes
+            shift
+        elif [ "$1" = -h ] || [ "$1" = --help ]; then
+            usage
+            exit
+        elif [ "$1" = -- ] && [ "${PASSES_ON-no}" = yes ]; then
+            shift
+            EXTRA+=("$@")
+            return
+        else
+            die "unknown argument '$1'; $hint"
+        fi
+    done
+}
+
+# make_work_directory OUT: a directory beside OUT that is gone when the script ends; what will be OUT is
+# made in NEW, inside of it, so that OUT appears when it is whole.
+make_work_directory() {
+    mkdir -p "$(dirname "$1")" 2>/dev/null && WORK=$(mktemp -d "$1.partial.XXXXXX" 2>/dev/null) ||
+        die "--out: cannot write to $(dirname "$1")"
+    trap 'rm -rf "$WORK"' EXIT
+    NEW=$WORK/new
+    mkdir "$NEW"
+}
+
+# finish OUT: what was made in NEW takes the place of OUT.
+finish() {
+    [ ! -e "$1" ] || mv "$1" "$WORK/old"
+    mv "$NEW" "$1"
+}
+
 # whole_number FLAG VALUE LEAST: VALUE must be a whole number, LEAST or more.
 whole_number() {
     [[ "$2" =~ ^(0|[1-9][0-9]{0,8})$ ]] && [ "$2" -ge "$3" ] ||
@@ -61,17 +117,20 @@ whole_number() {
 
 # one_of FLAG VALUE CHOICE...: VALUE must be one of the choices.
 one_of() {
-    local flag=$1 value=$2 choice
-    shift 2
-    for choice in "$@"; do
-        [ "$value" != "$choice" ] || return 0
-    done
-    die "$flag: got '$value'; expected one of: $*"
+    local flag=$1
+    shift
+    among "$@" || die "$flag: got '$1'; expected one of: ${*:2}"
 }
 
 # recorded FILE KEY: what a file of KEY=VALUE lines says about KEY.
 recorded() {
     sed -n "s/^$2=//p" "$1"
+}
+
+# check_preparation DIR: --data must be what Multi30k's prepare.sh made.
+check_preparation() {
+    [ -n "$1" ] || die "--data: missing; give the directory that prepare.sh made"
+    [ -f "$1/preparation.txt" ] || die "--data: $1 is no finished preparation; run prepare.sh --out $1 first"
 }
 
 # preparation_settings FILE: the lines of Multi30k's preparation.txt that make two preparations the same.

@@ -47,7 +47,7 @@ def batch(task):
 @pytest.fixture
 def criterion(task):
     """criterion(**flags): tsa_online_kd."""
-    from tsa_fairseq.criterion import TSAOnlineKDConfig, TSAOnlineKDCriterion
+    from tsa_fairseq.plugin.criterion import TSAOnlineKDConfig, TSAOnlineKDCriterion
 
     def build_criterion(**flags):
         defaults = {"sentence_avg": False, "label_smoothing": 0.1, "max_update": 0}

@@ -12,10 +12,11 @@ from fairseq.dataclass.configs import DatasetConfig, GenerationConfig
 from fairseq.models import ARCH_CONFIG_REGISTRY, ARCH_MODEL_REGISTRY
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from tsa_fairseq.cli import main
+from tsa_fairseq.cli.main import main
+from tsa_fairseq.deploy.validation import Scores
+from tsa_fairseq.loss.fused import FusedLoss
 from tsa_fairseq.objectives import KDSettings, Objective
 from tsa_fairseq.objectives.settings import Published
-from tsa_fairseq.validation import Scores
 
 
 def command_line(capsys, *argv):
@@ -158,7 +159,13 @@ def meanwhile(monkeypatch, do):
         do()
         return Scores("nll", (1.0, 2.0, 3.0))
 
-    monkeypatch.setattr("tsa_fairseq.cli_export.leaf_scores", score)
+    monkeypatch.setattr("tsa_fairseq.cli.export.leaf_scores", score)
+
+
+def fused_loss(*settings):
+    """FusedLoss of features K x N x D, member by member, as references have them."""
+    loss = FusedLoss(*settings)
+    return lambda features, *rest: loss(features.transpose(0, 1), *rest)
 
 
 class Alive(TorchDispatchMode):

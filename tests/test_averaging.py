@@ -6,10 +6,10 @@ import pytest
 import torch
 from helpers import exactly, save_tree
 
-from tsa_fairseq.averaging import average, best, newest
-from tsa_fairseq.cli import main
+from tsa_fairseq.cli.main import main
+from tsa_fairseq.deploy.averaging import average, best, newest
+from tsa_fairseq.deploy.export import TreeCheckpoint
 from tsa_fairseq.errors import UsageError
-from tsa_fairseq.export import TreeCheckpoint
 
 
 def save(path, value, updates=0, score=None, dtype=torch.float32, maximize=False, **more):
@@ -195,7 +195,7 @@ def test_a_file_that_appears_meanwhile_stays(folder, tmp_path, monkeypatch):
         out.write_text("mine")
         return {"model": {}}
 
-    monkeypatch.setattr("tsa_fairseq.cli.average", meanwhile)
+    monkeypatch.setattr("tsa_fairseq.cli.main.average", meanwhile)
     assert main(["average", str(out), str(folder), "--last", "2"]) == 1
     assert out.read_text() == "mine"
     assert [path.name for path in tmp_path.iterdir() if "partial" in path.name] == []

@@ -14,8 +14,8 @@ sys.path.insert(0, str(Path(__file__).parent.parent / "scripts"))
 from bench import decode, loss, report, step
 from bench.measure import Case, Measured, Work, WorkerError, measure
 
-import tsa_fairseq.dense
-import tsa_fairseq.fused
+import tsa_fairseq.loss.dense
+import tsa_fairseq.loss.fused
 from tsa_fairseq.errors import UsageError
 
 SCRIPT = Path(__file__).parent.parent / "scripts" / "benchmark.py"
@@ -125,12 +125,12 @@ def test_a_process_that_fails_says_why():
 
 def test_dense_and_fused_cases_are_what_they_say(monkeypatch):
     called = []
-    dense, fused = tsa_fairseq.dense.dense_loss, tsa_fairseq.fused.FusedLoss
+    dense, fused = tsa_fairseq.loss.dense.dense_loss, tsa_fairseq.loss.fused.FusedLoss
     monkeypatch.setattr(
-        tsa_fairseq.dense, "dense_loss", lambda *a: (called.append("dense"), dense(*a))[1]
+        tsa_fairseq.loss.dense, "dense_loss", lambda *a: (called.append("dense"), dense(*a))[1]
     )
     monkeypatch.setattr(
-        tsa_fairseq.fused, "FusedLoss", lambda *a: (called.append("fused"), fused(*a))[1]
+        tsa_fairseq.loss.fused, "FusedLoss", lambda *a: (called.append("fused"), fused(*a))[1]
     )
     for case in loss.cases(2, 16, 64, 8, "cpu", False):
         called.clear()

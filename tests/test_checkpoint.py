@@ -11,9 +11,9 @@ from fairseq.distributed.utils import _TensorPlaceholder
 from helpers import exactly
 from omegaconf import OmegaConf
 
-import tsa_fairseq.checkpoint
-from tsa_fairseq.checkpoint import checksum, read_checkpoint
+import tsa_fairseq.files.checkpoint
 from tsa_fairseq.errors import UsageError
+from tsa_fairseq.files.checkpoint import checksum, read_checkpoint
 
 
 class Hostile:
@@ -71,7 +71,7 @@ def test_foreign_code_is_refused_and_does_not_run(tmp_path):
 
 def test_torch_without_an_allow_list(tmp_path, monkeypatch):
     monkeypatch.delattr(torch.serialization, "add_safe_globals")
-    tsa_fairseq.checkpoint.allow_fairseq_checkpoints()
+    tsa_fairseq.files.checkpoint.allow_fairseq_checkpoints()
     with pytest.raises(UsageError) as raised:
         read_checkpoint("x.pt", "--flag")
     assert str(raised.value) == (

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 import tsa_fairseq
-from tsa_fairseq.cli import main
+from tsa_fairseq.cli.main import main
 
 PACKAGE = Path(tsa_fairseq.__file__).parent
 
@@ -27,7 +27,7 @@ def test_path_is_what_user_dir_takes(tmp_path):
         "from fairseq.models import ARCH_MODEL_REGISTRY as a; print('tsa_transformer' in a)"
     )
     path = subprocess.run(
-        [sys.executable, "-m", "tsa_fairseq.cli", "path"],
+        [sys.executable, "-m", "tsa_fairseq.cli.main", "path"],
         capture_output=True, text=True, check=True, cwd=PACKAGE.parent,
     ).stdout.strip()  # fmt: skip
     done = subprocess.run(

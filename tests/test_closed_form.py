@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from tsa_fairseq.closed_form import argmax, softmax
+from tsa_fairseq.objectives.closed_form import argmax, softmax
 
 
 @pytest.mark.parametrize("words", [1, 5, 127, 128, 129, 256, 300, 1000])

@@ -8,9 +8,9 @@ import torch
 from fairseq.criterions.label_smoothed_cross_entropy import LabelSmoothedCrossEntropyCriterion
 from helpers import TREE, GivenTerms, exactly, make_batch
 
-from tsa_fairseq.criterion import TSAOnlineKDCriterion, metrics
 from tsa_fairseq.errors import UsageError
-from tsa_fairseq.outputs import Term
+from tsa_fairseq.objectives.blocks import Term
+from tsa_fairseq.plugin.criterion import TSAOnlineKDCriterion, metrics
 
 PAD = 1
 NAMES = "tsa, dml, ensemble, okddip, one, cl-ilr, kdcl-naive, kdcl-minlogit, kd, sokd, rdrop, none"

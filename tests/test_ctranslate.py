@@ -13,9 +13,9 @@ from fairseq.data import Dictionary
 from fairseq.models import ARCH_MODEL_REGISTRY
 from helpers import VARIANTS, command_line, make_batch, save_stock, save_tree
 
-from tsa_fairseq.deploy import Package
-from tsa_fairseq.dictionaries import Dictionaries
-from tsa_fairseq.export import TreeCheckpoint
+from tsa_fairseq.deploy.export import TreeCheckpoint
+from tsa_fairseq.deploy.package import Package
+from tsa_fairseq.files.dictionaries import Dictionaries
 
 WIDTHS = dict(decoder_embed_dim=24, decoder_ffn_embed_dim=16, encoder_embed_dim=16)
 
@@ -158,7 +158,7 @@ def test_what_it_cannot_represent(flags, reason, task, data, tmp_path, capsys):
 
 def test_what_the_converter_itself_refuses(tree, tmp_path, capsys, monkeypatch):
     """Its many lines as one, and nothing half-written."""
-    monkeypatch.setattr("tsa_fairseq.ctranslate._ACTIVATIONS", ("relu", "tanh"))
+    monkeypatch.setattr("tsa_fairseq.deploy.ctranslate._ACTIVATIONS", ("relu", "tanh"))
     state = torch.load(tree, weights_only=False)
     state["cfg"]["model"].activation_fn = "tanh"
     torch.save(state, tree)
@@ -233,7 +233,7 @@ def test_bad_flags(flags, message, tree, tmp_path, capsys):
 
 
 def test_without_the_package(tree, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr("tsa_fairseq.ctranslate.importlib.util.find_spec", lambda name: None)
+    monkeypatch.setattr("tsa_fairseq.deploy.ctranslate.importlib.util.find_spec", lambda name: None)
     err = command_line(capsys, "export", tree, tmp_path / "out", "--to", "ctranslate2")[2]
     assert err == (
         "tsa-fairseq: error: --to: got 'ctranslate2', which is not installed: "

@@ -78,7 +78,7 @@ def test_any_selection_and_order_of_leaves(build, batch):
     together = features(model, batch)
     for selection in [(2, 0), (3, 1), (1, 2, 3)]:
         output = model(**batch["net_input"], leaves=selection)
-        assert output.leaves == selection
+        assert output.leaf_of == selection
         for leaf, actual in zip(selection, output.features, strict=True):
             torch.testing.assert_close(actual, together[leaf], rtol=1e-5, atol=1e-5)
 

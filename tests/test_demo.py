@@ -28,7 +28,7 @@ import translate_ct2  # noqa: E402
 import words  # noqa: E402
 from words import Pair  # noqa: E402
 
-from tsa_fairseq.checkpoint import count_parameters  # noqa: E402
+from tsa_fairseq.files.checkpoint import count_parameters  # noqa: E402
 from tsa_fairseq.objectives import OBJECTIVES  # noqa: E402
 
 

@@ -12,7 +12,7 @@ from fairseq.models import ARCH_CONFIG_REGISTRY, ARCH_MODEL_REGISTRY
 from helpers import TINY, TinyTask, make_batch, save_stock
 from torch.nn.parallel import DistributedDataParallel
 
-from tsa_fairseq.criterion import TSAOnlineKDConfig, TSAOnlineKDCriterion
+from tsa_fairseq.plugin.criterion import TSAOnlineKDConfig, TSAOnlineKDCriterion
 
 # an output projection of its own, used outside of the model's forward: what DDP might miss
 WRAPPERS = {

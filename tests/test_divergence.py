@@ -4,7 +4,7 @@ import pytest
 import reference
 import torch
 
-from tsa_fairseq.divergence import (
+from tsa_fairseq.objectives.divergence import (
     disagreement,
     ensemble_nll,
     peer_divergence,

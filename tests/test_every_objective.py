@@ -3,15 +3,15 @@
 import pytest
 import reference
 import torch
-from helpers import Alive, exactly
+from helpers import Alive, exactly, fused_loss
 
-import tsa_fairseq.fused
-from tsa_fairseq.dense import dense_loss
+import tsa_fairseq.loss.fused
 from tsa_fairseq.errors import UsageError
-from tsa_fairseq.fused import FusedLoss
+from tsa_fairseq.loss.dense import dense_loss
 from tsa_fairseq.objectives import OBJECTIVES, KDSettings, build_objective
 from tsa_fairseq.objectives.base import TargetObjective
-from tsa_fairseq.outputs import Prediction, TokenBlock, TreeOutput
+from tsa_fairseq.objectives.blocks import TokenBlock
+from tsa_fairseq.tree.outputs import Prediction, TreeOutput
 
 TOKENS, WIDTH, WORDS, EPSILON = 3, 4, 6, 0.1
 # the published weight, temperature, whether there is a ramp, and which side has no gradient
@@ -122,7 +122,7 @@ def compare_with_reference(name, leaves, settings, ramp, arguments=None):
     """Value and every gradient, fused, against difference quotients of the loops."""
     inputs = Inputs(leaves)
     objective = settled(name, **settings)
-    loss, _ = FusedLoss(objective, ramp, EPSILON, 2)(*inputs.arguments())
+    loss, _ = fused_loss(objective, ramp, EPSILON, 2)(*inputs.arguments())
     weight = objective.settings.alpha * ramp
     T = objective.settings.temperature
     cases = inputs.cases()
@@ -206,7 +206,7 @@ def test_fused_is_dense(name, direction, detach):
     for fused in (True, False):
         inputs = Inputs(4, tokens=47, width=5, words=30)
         if fused:
-            loss, sums = FusedLoss(objective, 0.4, EPSILON, 10)(*inputs.arguments())
+            loss, sums = fused_loss(objective, 0.4, EPSILON, 10)(*inputs.arguments())
         else:
             loss, sums = dense(objective, 0.4, *inputs.arguments())
         figures = {"loss": loss, "nll": sums.nll, "smooth": sums.smooth, **sums.compared}
@@ -241,7 +241,7 @@ def test_error_of_half_precision(name, dtype):
         return loss.double(), {n: g.double() / scale for n, g in gradients.items() if g is not None}
 
     def fused(arguments):
-        return FusedLoss(objective, 1.0, EPSILON, 10)(*arguments)[0]
+        return fused_loss(objective, 1.0, EPSILON, 10)(*arguments)[0]
 
     def densely(arguments):
         return dense(objective, 1.0, *arguments)[0]
@@ -267,7 +267,7 @@ def test_permuted_leaves_give_permuted_gradients(name):
         two.tensors["features"].copy_(one.tensors["features"][order])
         two.tensors["gate"].copy_(one.tensors["gate"][:, order])
         two.tensors["peer_attention"].copy_(one.tensors["peer_attention"][:, peers][:, :, peers])
-    losses = [FusedLoss(objective, 1.0, EPSILON)(*i.arguments())[0] for i in (one, two)]
+    losses = [fused_loss(objective, 1.0, EPSILON)(*i.arguments())[0] for i in (one, two)]
     assert losses[1].item() == pytest.approx(losses[0].item(), rel=1e-12)
     of_one, of_two = one.gradients(losses[0]), two.gradients(losses[1])
     torch.testing.assert_close(of_two["features"], of_one["features"][order])
@@ -279,7 +279,7 @@ def test_identical_leaves_have_nothing_to_learn_from_each_other(name):
     inputs = Inputs(4)
     with torch.no_grad():
         inputs.tensors["features"].copy_(inputs.tensors["features"][:1].expand(4, -1, -1).clone())
-    _, sums = FusedLoss(settled(name), 1.0, EPSILON)(*inputs.arguments())
+    _, sums = fused_loss(settled(name), 1.0, EPSILON)(*inputs.arguments())
     assert sums.compared["kd_loss"].item() == pytest.approx(0.0, abs=1e-12)
 
 
@@ -288,16 +288,21 @@ def test_a_leaf_that_is_the_teacher_has_nothing_to_learn_from_it():
     inputs.teacher = Prediction(
         inputs.tensors["features"][0].detach(), inputs.tensors["matrix"].detach()
     )
-    _, sums = FusedLoss(settled("kd"), 1.0, EPSILON)(*inputs.arguments())
+    _, sums = fused_loss(settled("kd"), 1.0, EPSILON)(*inputs.arguments())
     assert sums.terms[0].values[0].item() == pytest.approx(0.0, abs=1e-12)
     assert sums.terms[0].values[1].item() > 0.1
 
 
-def block_of(inputs, leaves=()):
+def block_of(inputs, leaf_of=()):
     features, matrix, target, heads, others = inputs.arguments()
     others = {n: torch.log_softmax(f @ m.t(), dim=-1) for n, (f, m) in others.items()}
     return TokenBlock(
-        torch.log_softmax(features @ matrix.t(), dim=-1), target, heads, others, leaves, EPSILON
+        log_probs=torch.log_softmax(features @ matrix.t(), dim=-1),
+        target=target,
+        heads=heads,
+        others=others,
+        leaf_of=leaf_of,
+        label_smoothing=EPSILON,
     )
 
 
@@ -320,7 +325,7 @@ def test_two_leaves_of_okddip_in_two_views():
     inputs = Inputs(4)
     with torch.no_grad():  # two peers attend to each other
         inputs.tensors["peer_attention"] = inputs.tensors["peer_attention"][:, :2, :2].clone()
-    block = block_of(inputs, leaves=(0, 1, 0, 1))
+    block = block_of(inputs, leaf_of=(0, 1, 0, 1))
     values = settled("okddip", temperature=1.0).distillation(block)
     mean = block.log_probs[[1, 3]].mean(dim=0).log_softmax(dim=-1)
     for leader in (0, 2):
@@ -329,7 +334,7 @@ def test_two_leaves_of_okddip_in_two_views():
 
 
 def test_figures():
-    block = block_of(Inputs(3), leaves=(0, 1, 2))
+    block = block_of(Inputs(3), leaf_of=(0, 1, 2))
     index = block.target.unsqueeze(-1)
 
     def nll(log_probs):
@@ -358,7 +363,7 @@ def test_one_prediction_alone_learns_from_the_reference(name, fused):
     inputs = Inputs(1)
     _, matrix, target, *_ = inputs.arguments()
     if fused:
-        loss, sums = FusedLoss(settled(name), 1.0, EPSILON)(*inputs.arguments())
+        loss, sums = fused_loss(settled(name), 1.0, EPSILON)(*inputs.arguments())
     else:
         loss, sums = dense(settled(name), 1.0, *inputs.arguments())
     logits = (inputs.tensors["features"] @ matrix.t())[0].tolist()
@@ -372,7 +377,7 @@ def test_one_prediction_alone_learns_from_the_reference(name, fused):
 def test_weights(name):
     """Each can be given; alpha 0 and a cross entropy's weight of 2 is twice the plain mean."""
     inputs = Inputs(3)
-    loss, sums = FusedLoss(settled(name, alpha=0.0, ce_weight=2.0), 1.0, 0.0)(*inputs.arguments())
+    loss, sums = fused_loss(settled(name, alpha=0.0, ce_weight=2.0), 1.0, 0.0)(*inputs.arguments())
     more = [t.values.sum() * t.weight for t in sums.terms if t.name.endswith("_ce")]
     assert loss.item() == pytest.approx((2 * sums.nll.sum() + sum(more)).item() / 3)
     assert all(t.weight == (2.0 if name == "one" else 6.0) for t in sums.terms if "_ce" in t.name)
@@ -482,14 +487,14 @@ def test_a_weight_above_1_takes_a_weight_of_the_cross_entropy():
 def test_work_on_a_slice_holds_so_many_copies_of_it(name, monkeypatch):
     """With slices as large as a block; and eight times the tokens hold no more."""
     objective, leaves, tokens, words = settled(name, temperature=2.0), 3, 10, 3000
-    monkeypatch.setattr(tsa_fairseq.fused, "SLICE_LOGITS", leaves * tokens * words)
+    monkeypatch.setattr(tsa_fairseq.loss.fused, "SLICE_LOGITS", leaves * tokens * words)
     block = leaves * tokens * words * 8
     most = []
     for more in (4, 32):
         inputs = Inputs(leaves, tokens=more * tokens, words=words)
         arguments = inputs.arguments()
         with Alive() as alive:
-            FusedLoss(objective, 1.0, EPSILON, tokens)(*arguments)
+            fused_loss(objective, 1.0, EPSILON, tokens)(*arguments)
         most.append(alive.most)
     # what does not grow: the matrices' gradients, and blocks of teacher and bridge
     fixed = 2 * words * (2 * WIDTH + 1) * 8 + 2 * block / leaves
@@ -501,14 +506,14 @@ def test_work_on_a_slice_holds_so_many_copies_of_it(name, monkeypatch):
 @pytest.mark.parametrize("tokens", [0, 1, 2, 3, 100])
 def test_slices_of_a_gpu_bound_their_work(tokens, copies):
     logits = torch.empty(tokens, 2, 5, device="meta")
-    parts = list(tsa_fairseq.fused._slices(logits, copies))
+    parts = list(tsa_fairseq.loss.fused._slices(logits, copies))
     assert [n for part in parts for n in range(tokens)[part]] == list(range(tokens))
     assert max(part.stop - part.start for part in parts) <= max(tokens * 4 // copies, 1)
 
 
 def test_slices_of_less_than_a_token(monkeypatch):
     """Where K · V is more than a slice may hold, a slice is a token."""
-    monkeypatch.setattr(tsa_fairseq.fused, "SLICE_LOGITS", 3 * WORDS - 1)
+    monkeypatch.setattr(tsa_fairseq.loss.fused, "SLICE_LOGITS", 3 * WORDS - 1)
     compare_with_reference("ensemble", 3, {}, 1.0)
 
 
@@ -518,6 +523,6 @@ def test_probabilities_of_okddip_far_apart():
     with torch.no_grad():
         inputs.tensors["features"] *= 300
     objective = settled("okddip", aggregation="probabilities", temperature=1.0)
-    loss, _ = FusedLoss(objective, 1.0, EPSILON)(*inputs.arguments())
+    loss, _ = fused_loss(objective, 1.0, EPSILON)(*inputs.arguments())
     assert loss.isfinite()
     assert all(g is None or g.isfinite().all() for g in inputs.gradients(loss).values())

@@ -11,9 +11,9 @@ from fairseq.models import ARCH_MODEL_REGISTRY
 from helpers import TREE, VARIANTS, TinyTask, command_line, save_stock, save_tree
 
 import tsa_fairseq
-from tsa_fairseq.checkpoint import model_arguments
-from tsa_fairseq.export import TreeCheckpoint
-from tsa_fairseq.teacher import Teacher
+from tsa_fairseq.deploy.export import TreeCheckpoint
+from tsa_fairseq.files.checkpoint import model_arguments
+from tsa_fairseq.plugin.teacher import Teacher
 
 
 def stock_model(state, task):

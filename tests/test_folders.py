@@ -110,7 +110,7 @@ def test_an_interrupt_loses_nothing(at, tree, tmp_path, capsys, monkeypatch):
 def test_a_mount_point(tree, tmp_path, capsys, monkeypatch):
     out = tmp_path / "out"
     out.mkdir()
-    monkeypatch.setattr("tsa_fairseq.folders.os.path.ismount", lambda path: path == out)
+    monkeypatch.setattr("tsa_fairseq.files.folders.os.path.ismount", lambda path: path == out)
     err = command_line(capsys, "export", tree, out, "--force")[2]
     assert err == (
         f"tsa-fairseq: error: OUT: '{out}' is a mount point; expected a folder inside it\n"

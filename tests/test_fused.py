@@ -6,15 +6,16 @@ import math
 import pytest
 import reference
 import torch
-from helpers import Alive, GivenTerms, Largest, exactly, make_batch
+from helpers import Alive, GivenTerms, Largest, exactly, fused_loss, make_batch
 
-import tsa_fairseq.fused
-import tsa_fairseq.projection
-from tsa_fairseq.dense import dense_loss
+import tsa_fairseq.loss.fused
+import tsa_fairseq.loss.projection
 from tsa_fairseq.errors import UsageError
-from tsa_fairseq.fused import FusedLoss, default_block_tokens
+from tsa_fairseq.loss.dense import dense_loss
+from tsa_fairseq.loss.fused import default_block_tokens
 from tsa_fairseq.objectives import KDSettings, Objective, build_objective
-from tsa_fairseq.outputs import LogitBlock, Term, TreeOutput
+from tsa_fairseq.objectives.blocks import LogitBlock, Term
+from tsa_fairseq.tree.outputs import TreeOutput
 
 HALF = [torch.float16, torch.bfloat16]
 DEVICES = [
@@ -64,7 +65,7 @@ def dense(objective, features, matrix, target, ramp=1.0, smoothing=0.1):
 @pytest.mark.parametrize("leaves", [2, 3, 4])
 def test_value_and_gradients_against_the_reference(leaves, temperature, ramp):
     features, matrix, target = inputs(leaves, tokens=3, width=4, words=6)
-    loss, _ = FusedLoss(tsa(alpha=0.3, temperature=temperature), ramp, 0.1, 2)(
+    loss, _ = fused_loss(tsa(alpha=0.3, temperature=temperature), ramp, 0.1, 2)(
         features, matrix, target
     )
 
@@ -97,8 +98,8 @@ def test_closed_form_is_what_autograd_finds(leaves, temperature, detach, directi
             objective.block_sums_ = lambda block, o=objective: Objective.block_sums_(o, block)
         features, matrix, target = inputs(leaves, words=words, own=own, device=device)
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(tsa_fairseq.fused, "SLICE_LOGITS", 3 * leaves * words)
-            loss, sums = FusedLoss(objective, 0.4, 0.1, 10)(features, matrix, target)
+            patch.setattr(tsa_fairseq.loss.fused, "SLICE_LOGITS", 3 * leaves * words)
+            loss, sums = fused_loss(objective, 0.4, 0.1, 10)(features, matrix, target)
         terms = {f"term {term.name}": term.values for term in sums.terms}
         of_features, of_matrix = gradients(loss, features, matrix)
         figures = {"nll": sums.nll, "smooth": sums.smooth, **terms, **sums.compared}
@@ -115,7 +116,7 @@ def test_gradcheck(temperature, detach, direction, own):
     """Numerically; with stop-gradients, of the loss whose targets are held fixed."""
     settings = dict(alpha=0.3, temperature=temperature, detach_targets=detach, direction=direction)
     features, matrix, target = inputs(3, tokens=4, width=3, words=5, own=own)
-    fused = FusedLoss(tsa(**settings), 1.0, 0.1, 3)
+    fused = fused_loss(tsa(**settings), 1.0, 0.1, 3)
     if not detach:
         assert torch.autograd.gradcheck(lambda x, w: fused(x, w, target)[0], (features, matrix))
         return
@@ -160,7 +161,7 @@ def test_error_is_no_larger_than_the_dense_paths(sizes, own, temperature, dtype,
     exact = [t.detach().double().requires_grad_() for t in (features, matrix)]
     truth, _ = dense(objective, *exact, target)
     by_dense, _ = dense(objective, features, matrix, target)
-    by_fused, _ = FusedLoss(objective, 1.0, 0.1, 10)(features, matrix, target)
+    by_fused, _ = fused_loss(objective, 1.0, 0.1, 10)(features, matrix, target)
     assert by_fused.dtype == torch.float32
     values = [(truth, by_dense, by_fused)]
     values += zip(
@@ -190,7 +191,7 @@ def test_tiny_gradients_survive_float16(backward_scale, words, device):
         features.copy_(0.25 + 0.25 * features.abs())
         matrix[1000:] = -8.0  # p = exp(-20) and less
         target.remainder_(1000)
-    fused = FusedLoss(tsa(alpha=0.0), 1.0, 0.1)
+    fused = fused_loss(tsa(alpha=0.0), 1.0, 0.1)
     (fused(features, matrix, target)[0] * backward_scale).backward()
     exact = [t.detach().double().requires_grad_() for t in (features, matrix)]
     (fused(*exact, target)[0] * backward_scale).backward()
@@ -200,6 +201,28 @@ def test_tiny_gradients_survive_float16(backward_scale, words, device):
     allowed = unit * expected.abs() + torch.finfo(torch.float16).smallest_normal * unit
     assert ((matrix.grad[1000:].double() - expected).abs() <= allowed).all()
     assert expected.abs().min() > 0
+
+
+@pytest.mark.parametrize("dtype", HALF)
+@pytest.mark.parametrize("own", [False, True])
+def test_products_that_the_device_returns_in_float32(own, dtype, monkeypatch):
+    """As a GPU has them, with a stand-in that rounds its result unless it is told not to."""
+
+    def product(left, right, *, out_dtype=None):
+        assert left.dtype == right.dtype == dtype
+        return (left.float() @ right.float()).to(out_dtype or dtype)
+
+    projection = tsa_fairseq.loss.projection
+    features, matrix, target = inputs(dtype=dtype, own=own)
+    expected, _ = fused_loss(tsa(), 1.0, 0.1, 10)(features, matrix, target)
+    of_expected = gradients(expected, features, matrix)
+    monkeypatch.setattr(projection, "returns_float32", lambda matrix: True)
+    monkeypatch.setattr(torch, "mm", product)
+    monkeypatch.setattr(torch, "bmm", product)
+    loss, _ = fused_loss(tsa(), 1.0, 0.1, 10)(features, matrix, target)
+    torch.testing.assert_close(loss, expected, rtol=1e-6, atol=0)
+    for actual, right in zip(gradients(loss, features, matrix), of_expected, strict=True):
+        torch.testing.assert_close(actual, right, rtol=torch.finfo(dtype).eps, atol=1e-6)
 
 
 class Heavy(GivenTerms):
@@ -227,7 +250,7 @@ def test_half_precision_scales_by_what_there_is(weight, dtype):
     found = []
     for w in (1.0, weight):
         heavy.weight = w
-        loss, _ = FusedLoss(heavy, 1.0, 0.1, 10)(features, matrix, target)
+        loss, _ = fused_loss(heavy, 1.0, 0.1, 10)(features, matrix, target)
         found.append(gradients(loss / w * 64, features, matrix))
     for expected, actual in zip(*found, strict=True):
         assert actual.abs().max() > 0
@@ -244,7 +267,7 @@ def test_a_frequent_word_does_not_overflow(dtype, device):
         features.fill_(16.0)
         matrix.fill_(0.01)
     target = torch.zeros(2000, dtype=torch.long, device=device)
-    loss, _ = FusedLoss(tsa(), 1.0, 0.0)(features, matrix, target)
+    loss, _ = fused_loss(tsa(), 1.0, 0.0)(features, matrix, target)
     loss.backward()
     by_hand = -2000 * 16 * (1 - 1 / 64)
     assert matrix.grad[0].tolist() == pytest.approx([by_hand] * 4, rel=1e-2)
@@ -257,7 +280,7 @@ def test_matrix_gradient_is_accumulated_in_float32(dtype):
     features = torch.ones(1, tokens, 1, dtype=dtype)
     matrix = torch.zeros(2, 1, dtype=dtype, requires_grad=True)
     target = torch.zeros(tokens, dtype=torch.long)
-    loss, _ = FusedLoss(tsa(), 1.0, 0.0, 1)(features, matrix, target)
+    loss, _ = fused_loss(tsa(), 1.0, 0.0, 1)(features, matrix, target)
     loss.backward()
     assert matrix.grad.flatten().tolist() == [-2048.0, 2048.0]
 
@@ -266,7 +289,7 @@ def test_matrix_gradient_is_accumulated_in_float32(dtype):
 def test_autocast(dtype):
     """float32 inputs, half-precision products, gradients in float32: as --amp has it."""
     features, matrix, target = inputs(dtype=torch.float32)
-    fused = FusedLoss(tsa(), 1.0, 0.1, 10)
+    fused = fused_loss(tsa(), 1.0, 0.1, 10)
     with torch.autocast("cpu", dtype=dtype):
         loss, _ = fused(features, matrix, target)
     rounded = [t.detach().to(dtype).requires_grad_() for t in (features, matrix)]
@@ -299,7 +322,7 @@ def test_gradients_of_heads(dtype):
     features, matrix, target = inputs(dtype=dtype)
     gate = torch.randn(47, 3, generator=torch.Generator().manual_seed(1)).to(dtype).requires_grad_()
     objective = WithHead()
-    loss, sums = FusedLoss(objective, 0.5, 0.1, 10)(features, matrix, target, {"gate": gate})
+    loss, sums = fused_loss(objective, 0.5, 0.1, 10)(features, matrix, target, {"gate": gate})
     output = TreeOutput(
         (0, 1, 2), tuple(f[None] for f in features), matrix, None, {"gate": gate[None]}
     )
@@ -314,7 +337,7 @@ def test_gradients_of_heads(dtype):
         assert actual.dtype == right.dtype
         assert (actual - right).abs().max() <= tolerance * right.abs().max()
     if dtype == torch.float64:
-        fused = FusedLoss(objective, 0.5, 0.1, 10)
+        fused = fused_loss(objective, 0.5, 0.1, 10)
         assert torch.autograd.gradcheck(
             lambda g: fused(features, matrix, target, {"gate": g})[0], gate
         )
@@ -329,7 +352,7 @@ def test_heads_that_an_objective_does_not_read(objective):
         "frozen": torch.ones(47, dtype=torch.float64),
         "numbers": torch.arange(47),
     }
-    loss, _ = FusedLoss(objective, 1.0, 0.1, 10)(features, matrix, target, heads)
+    loss, _ = fused_loss(objective, 1.0, 0.1, 10)(features, matrix, target, heads)
     loss.backward()
     assert heads["gate"].grad.tolist() == [[0.0] * 3] * 47
     assert heads["frozen"].grad is None
@@ -338,7 +361,7 @@ def test_heads_that_an_objective_does_not_read(objective):
 def test_a_head_alone_may_learn():
     features, matrix, target = inputs()
     gate = torch.ones(47, 3, dtype=torch.float64, requires_grad=True)
-    fused = FusedLoss(WithHead(), 1.0, 0.1, 10)
+    fused = fused_loss(WithHead(), 1.0, 0.1, 10)
     both = torch.autograd.grad(fused(features, matrix, target, {"gate": gate})[0], gate)[0]
     loss, _ = fused(features.detach(), matrix.detach(), target, {"gate": gate})
     loss.backward()
@@ -377,7 +400,7 @@ def test_what_is_alive_does_not_grow_with_the_tokens(objective, dtype):
     for tokens in (100, 800):
         features, matrix, target = inputs(3, tokens, 2, 1000, dtype)
         with Alive() as alive:
-            loss, _ = FusedLoss(objective, 1.0, 0.1, 10)(features, matrix, target)
+            loss, _ = fused_loss(objective, 1.0, 0.1, 10)(features, matrix, target)
             loss.backward()
         most.append(alive.most)
     assert most[0] <= 9 * block
@@ -391,7 +414,7 @@ def test_no_tensor_is_larger_than_a_block(objective, block_tokens):
     features, matrix, target = inputs(3, tokens=101, width=2, words=500)
     heads = {"gate": torch.zeros(101, 3, dtype=torch.float64)}
     with Largest() as largest:
-        loss, _ = FusedLoss(objective, 1.0, 0.1, block_tokens)(features, matrix, target, heads)
+        loss, _ = fused_loss(objective, 1.0, 0.1, block_tokens)(features, matrix, target, heads)
         loss.backward()
     assert largest.elements == max(3 * block_tokens * 500, 500 * 2)
 
@@ -405,17 +428,17 @@ def test_default_block():
 
 
 def test_default_block_is_what_is_used(monkeypatch):
-    monkeypatch.setitem(tsa_fairseq.fused.BLOCK_LOGITS, "cpu", 3 * 7 * 500 + 1)
+    monkeypatch.setitem(tsa_fairseq.loss.fused.BLOCK_LOGITS, "cpu", 3 * 7 * 500 + 1)
     features, matrix, target = inputs(3, tokens=101, width=2, words=500)
     with Largest() as largest:
-        FusedLoss(tsa(), 1.0, 0.1)(features, matrix, target)
+        fused_loss(tsa(), 1.0, 0.1)(features, matrix, target)
     assert largest.elements == 3 * 7 * 500
 
 
 @pytest.mark.parametrize("frozen", [0, 1, (0, 1)])
 def test_only_gradients_that_are_asked_for_are_computed(frozen, monkeypatch):
     calls = []
-    projection = tsa_fairseq.projection.Projection
+    projection = tsa_fairseq.loss.projection.Projection
     for name in ("back", "add_matrix_gradient_"):
         method = getattr(projection, name)
         monkeypatch.setattr(
@@ -430,12 +453,12 @@ def test_only_gradients_that_are_asked_for_are_computed(frozen, monkeypatch):
             return super().block_sums_(block)
 
     features, matrix, target = inputs()
-    expected = gradients(FusedLoss(tsa(), 1.0, 0.1)(features, matrix, target)[0], features, matrix)
+    expected = gradients(fused_loss(tsa(), 1.0, 0.1)(features, matrix, target)[0], features, matrix)
     calls.clear()
     pair = [features, matrix]
     for index in [frozen] if isinstance(frozen, int) else frozen:
         pair[index] = pair[index].detach()
-    loss, _ = FusedLoss(Watch(KDSettings()), 1.0, 0.1)(*pair, target)
+    loss, _ = fused_loss(Watch(KDSettings()), 1.0, 0.1)(*pair, target)
     if frozen == (0, 1):
         assert calls == [] and not any(wanted) and not loss.requires_grad
         return
@@ -447,16 +470,16 @@ def test_only_gradients_that_are_asked_for_are_computed(frozen, monkeypatch):
 
 def test_without_gradient_there_is_no_graph(monkeypatch):
     features, matrix, target = inputs()
-    monkeypatch.setattr(tsa_fairseq.projection.Projection, "back", None)
-    monkeypatch.setattr(tsa_fairseq.projection.Projection, "add_matrix_gradient_", None)
+    monkeypatch.setattr(tsa_fairseq.loss.projection.Projection, "back", None)
+    monkeypatch.setattr(tsa_fairseq.loss.projection.Projection, "add_matrix_gradient_", None)
     with torch.no_grad():
-        loss, _ = FusedLoss(tsa(), 1.0, 0.1)(features, matrix, target)
+        loss, _ = fused_loss(tsa(), 1.0, 0.1)(features, matrix, target)
     assert not loss.requires_grad
 
 
 def test_auxiliary_results_have_no_gradient():
     features, matrix, target = inputs()
-    loss, sums = FusedLoss(tsa(), 1.0, 0.1)(features, matrix, target)
+    loss, sums = fused_loss(tsa(), 1.0, 0.1)(features, matrix, target)
     assert loss.requires_grad
     figures = [sums.nll, sums.smooth, *(t.values for t in sums.terms), *sums.compared.values()]
     assert len(figures) == 7
@@ -465,7 +488,7 @@ def test_auxiliary_results_have_no_gradient():
 
 def test_backward_twice_and_no_second_derivative():
     features, matrix, target = inputs()
-    loss, _ = FusedLoss(tsa(), 1.0, 0.1)(features, matrix, target)
+    loss, _ = fused_loss(tsa(), 1.0, 0.1)(features, matrix, target)
     first = torch.autograd.grad(loss, features, retain_graph=True)[0]
     again = torch.autograd.grad(3 * loss, features, create_graph=True)[0]
     torch.testing.assert_close(again, 3 * first)
@@ -479,7 +502,7 @@ def test_backward_twice_and_no_second_derivative():
 def test_no_tokens(objective, dtype, own):
     """A batch whose every token is in the ignored prefix costs nothing."""
     features, matrix, target = inputs(tokens=0, words=300, dtype=dtype, own=own)
-    loss, sums = FusedLoss(objective, 1.0, 0.1)(features, matrix, target)
+    loss, sums = fused_loss(objective, 1.0, 0.1)(features, matrix, target)
     loss.backward()
     assert loss.item() == 0 and sums.nll.tolist() == [0, 0, 0]
     assert features.grad.shape == (3, 0, 31) and (matrix.grad == 0).all()
@@ -488,7 +511,7 @@ def test_no_tokens(objective, dtype, own):
 def test_block_of_no_tokens_is_refused():
     message = "--kd-block-tokens: got 0; expected 1 or more"
     with pytest.raises(UsageError, match=exactly(message)):
-        FusedLoss(tsa(), 1.0, 0.1, 0)
+        fused_loss(tsa(), 1.0, 0.1, 0)
 
 
 @pytest.mark.parametrize(
@@ -514,7 +537,7 @@ def test_what_does_not_fit_is_refused(change, message):
     if "gate" in change:
         heads["gate"] = torch.zeros(change["gate"] or (), dtype=torch.float64)
     with pytest.raises(UsageError, match=exactly(message)):
-        FusedLoss(tsa(), 1.0, 0.1)(features, matrix, target[: change.get("target", 47)], heads)
+        fused_loss(tsa(), 1.0, 0.1)(features, matrix, target[: change.get("target", 47)], heads)
 
 
 def train(model, criterion, batches, steps=30):

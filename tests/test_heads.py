@@ -6,9 +6,9 @@ import torch
 from helpers import exactly, save_stock
 
 from tsa_fairseq.errors import UsageError
-from tsa_fairseq.heads import Gate, PeerAttention
-from tsa_fairseq.teacher import Teacher
-from tsa_fairseq.views import Views
+from tsa_fairseq.plugin.heads import Gate, PeerAttention
+from tsa_fairseq.plugin.teacher import Teacher
+from tsa_fairseq.tree.views import Views
 
 HEADS = {"okddip": "peer_attention", "one": "gate", "sokd": "bridge"}
 

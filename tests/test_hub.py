@@ -279,7 +279,9 @@ def test_a_broken_ctranslate2_model(tmp_path):
 
 def test_without_ctranslate2(tmp_path, monkeypatch):
     (tmp_path / "model.bin").write_bytes(b"x")
-    monkeypatch.setattr("tsa_fairseq.hub_ctranslate2.importlib.util.find_spec", lambda name: None)
+    monkeypatch.setattr(
+        "tsa_fairseq.deploy.hub_ctranslate2.importlib.util.find_spec", lambda name: None
+    )
     message = (
         f"path: '{tmp_path}' takes CTranslate2, which is not installed: pip install ctranslate2"
     )

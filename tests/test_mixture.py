@@ -8,7 +8,7 @@ import torch
 from fairseq.sequence_generator import SequenceGenerator
 from helpers import TREE, VARIANTS
 
-from tsa_fairseq.mixture import mix
+from tsa_fairseq.tree.mixture import mix
 
 
 def mixed(logits, scores=None):
@@ -24,7 +24,7 @@ def test_blocks_do_not_matter(how, rows, monkeypatch):
     features, matrix = [torch.randn(5, 3, 4) for _ in range(3)], torch.randn(7, 4)
     scores = torch.randn(5, 3, 3) if how == "gate" else None
     whole = mix(features, lambda f: f @ matrix.t(), 7, scores)
-    monkeypatch.setattr("tsa_fairseq.mixture.BLOCK_BYTES", 4 * 7 * rows)
+    monkeypatch.setattr("tsa_fairseq.tree.mixture.BLOCK_BYTES", 4 * 7 * rows)
     found = mix(features, lambda f: f @ matrix.t(), 7, scores)
     torch.testing.assert_close(found, whole)
     assert found.shape == (5, 3, 7)
@@ -105,6 +105,17 @@ def test_step_by_step_is_the_whole(how, build, batch):
         last = model.decoder(target[:, :step], encoder_out=encoded, incremental_state=state)[0]
         torch.testing.assert_close(last[:, -1], whole[:, step - 1], rtol=1e-4, atol=1e-5)
     torch.testing.assert_close(whole.exp().sum(-1), torch.ones(3, 7))
+
+
+@pytest.mark.parametrize("tree", [TREE, "0[3,3,3]"])
+def test_attention_to_the_source_is_that_of_leaf_0(tree, build, batch):
+    """Which --replace-unk and --print-alignment read."""
+    model = build(tree=tree, noise=0.05, tree_inference="ensemble").eval()
+    (attention,) = model(**batch["net_input"])[1]["attn"]
+    model.decoder.inference = 0
+    (expected,) = model(**batch["net_input"])[1]["attn"]
+    assert expected.shape == (3, 7, batch["net_input"]["src_tokens"].size(1))
+    torch.testing.assert_close(attention, expected)
 
 
 def test_gate_mixes_by_its_own_scores(build, task, batch, inference_config):

@@ -7,10 +7,10 @@ from fairseq import options
 from fairseq.models import ARCH_CONFIG_REGISTRY, ARCH_MODEL_REGISTRY
 from helpers import TINY, exactly
 
-from tsa_fairseq.arguments import complete_arguments
-from tsa_fairseq.criterion import TSAOnlineKDConfig
 from tsa_fairseq.errors import UsageError
-from tsa_fairseq.model import TSATransformerModel
+from tsa_fairseq.plugin.arguments import complete_arguments
+from tsa_fairseq.plugin.criterion import TSAOnlineKDConfig
+from tsa_fairseq.plugin.model import TSATransformerModel
 
 # What fairseq-train parsed; a checkpoint's arguments have a _name as well.
 TRAINING = {
@@ -44,6 +44,7 @@ def test_named_architectures_have_fairseqs_dimensions(arch, stock):
         "tree": "4[1[1,1],1[1,1]]",
         "tree_inference": "leaf:0",
         "tree_init_from": None,
+        "tree_peers": "fresh",
         "tree_init_peers": "fresh",
     }
     assert vars(ours) == {**vars(theirs), **added}
@@ -80,7 +81,8 @@ def test_no_flag_collides_with_fairseqs(tmp_path):
     assert meant <= smoothed - stock
     added = ours - stock - meant
     assert added == {
-        *("--tree", "--tree-inference", "--tree-init-from", "--tree-init-peers"),
+        *("--tree", "--tree-inference", "--tree-init-from", "--tree-peers"),
+        "--tree-init-peers",
         *("--kd-objective", "--kd-alpha", "--kd-temperature", "--kd-detach-targets"),
         *("--kd-direction", "--kd-rampup-updates", "--kd-trunk-gradient"),
         *("--kd-loss", "--kd-block-tokens", "--kd-ce-weight", "--kd-views", "--kd-views-leaves"),
@@ -122,7 +124,7 @@ def test_no_flag_collides_with_fairseqs(tmp_path):
         ),
         (
             {"tree_init_peers": "clone"},
-            "--tree-init-peers: got 'clone'; expected one of fresh, copy",
+            "--tree-init-peers: got 'clone'; expected one of fresh, attention, copy",
         ),
         (
             {"adaptive_softmax_cutoff": "10,20"},

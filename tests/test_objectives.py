@@ -7,14 +7,14 @@ from helpers import exactly
 
 from tsa_fairseq.errors import UsageError
 from tsa_fairseq.objectives import OBJECTIVES, KDSettings, build_objective
-from tsa_fairseq.outputs import TokenBlock
+from tsa_fairseq.objectives.blocks import TokenBlock
 
 
 def block(leaves=3, tokens=4, words=6, seed=0):
     generator = torch.Generator().manual_seed(seed)
     logits = torch.randn(leaves, tokens, words, generator=generator, dtype=torch.float64)
     target = torch.randint(words, (tokens,), generator=generator)
-    return TokenBlock(torch.log_softmax(logits, dim=-1), target)
+    return TokenBlock(log_probs=torch.log_softmax(logits, dim=-1), target=target)
 
 
 @pytest.mark.parametrize("temperature", [1.0, 3.0])
@@ -47,7 +47,9 @@ def test_detached_targets_reach_the_term(direction):
     logits = tokens.log_probs.clone().requires_grad_()
     settings = KDSettings(detach_targets=True, direction=direction)
     values = torch.log_softmax(logits, dim=-1)
-    (term,) = build_objective("tsa", settings).terms(TokenBlock(values, tokens.target), 1.0)
+    (term,) = build_objective("tsa", settings).terms(
+        TokenBlock(log_probs=values, target=tokens.target), 1.0
+    )
     (of_leaf_0,) = torch.autograd.grad(term.values[0].sum(), logits)
     assert of_leaf_0[0].abs().sum() > 0
     assert of_leaf_0[1:].abs().sum() == 0

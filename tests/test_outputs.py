@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 
-from tsa_fairseq.outputs import LossSums, Term
+from tsa_fairseq.objectives.blocks import LossSums, Term
 
 
 def sums(nll, kd):

@@ -12,8 +12,8 @@ import pytest
 from fairseq import options
 
 import tsa_fairseq
-from tsa_fairseq.cli import _parser
-from tsa_fairseq.hub import _OPTIONS
+from tsa_fairseq.cli.main import _parser
+from tsa_fairseq.deploy.hub import _OPTIONS
 
 ROOT = Path(__file__).parent.parent
 DOCUMENTS = [
@@ -70,9 +70,9 @@ def test_fairseq_generate(argv):
 
 
 def plugin_loaded(argv):
-    """Without --user-dir, whose value the shell would compute; the plugin is imported here."""
+    """Without --user-dir, which is relative to the clone's root; the plugin is imported here."""
     where = argv.index("--user-dir")
-    assert argv[where + 1] == "$(tsa-fairseq path)"
+    assert argv[where + 1] == "tsa_fairseq" and (ROOT / "tsa_fairseq").is_dir()
     return argv[:where] + argv[where + 2 :]
 
 
@@ -134,7 +134,7 @@ def test_python_calls_fit_the_functions():
 
 
 def test_printed_tree_is_what_the_command_prints(capsys):
-    from tsa_fairseq.cli import main
+    from tsa_fairseq.cli.main import main
 
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     (argv,) = [w[1:] for d, w in ALL if d == "README.md" and w[:2] == ["tsa-fairseq", "tree"]]
@@ -145,7 +145,7 @@ def test_printed_tree_is_what_the_command_prints(capsys):
 def test_figures_that_the_log_shows_are_explained():
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     package = ROOT / "tsa_fairseq"
-    files = [package / "criterion.py", package / "token_loss.py", *package.glob("objectives/*.py")]
+    files = [package / "plugin" / "criterion.py", *package.glob("objectives/*.py")]
     code = "".join(file.read_text(encoding="utf-8") for file in files)
     found = r'"((?:nll|kd|pairwise)_\w+|disagreement|diversity|loss|ppl)"'
     names = set(re.findall(found, code)) | {"nll_bridge"}

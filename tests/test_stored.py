@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 import tsa_fairseq
-from tsa_fairseq.cli import main
+from tsa_fairseq.cli.main import main
 
 RELEASES = sorted(path.parent for path in Path(__file__).parent.glob("stored/*/tree.pt"))
 

@@ -4,7 +4,7 @@ import pytest
 from fairseq.data.data_utils import post_process
 from helpers import command_line
 
-from tsa_fairseq.subwords import kind_of
+from tsa_fairseq.files.subwords import kind_of
 
 
 def test_subwords_of_something_else(tree, data, pieces, tmp_path, capsys):

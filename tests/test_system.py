@@ -17,7 +17,7 @@ import pytest
 import torch
 
 import tsa_fairseq
-from tsa_fairseq.checkpoint import read_checkpoint
+from tsa_fairseq.files.checkpoint import read_checkpoint
 from tsa_fairseq.objectives import OBJECTIVES
 
 PLUGIN = str(Path(tsa_fairseq.__file__).parent)
@@ -230,7 +230,7 @@ def test_an_exported_leaf_needs_no_plugin(data, trained, tmp_path):
     root, _ = trained
     path, out = root / "save" / "checkpoint_best.pt", tmp_path / "out"
     exported = subprocess.run(
-        [sys.executable, "-m", "tsa_fairseq.cli", "export", path, out, "--leaf", "best"],
+        [sys.executable, "-m", "tsa_fairseq.cli.main", "export", path, out, "--leaf", "best"],
         capture_output=True, text=True, check=True,
     )  # fmt: skip
     leaf = json.loads((out / "export.json").read_text())["leaf"]
@@ -273,7 +273,7 @@ def test_the_ensemble_is_fairseqs_of_the_exported_leaves(data, trained, tmp_path
     root, _ = trained
     path, out = root / "save" / "checkpoint_best.pt", tmp_path / "out"
     subprocess.run(
-        [sys.executable, "-m", "tsa_fairseq.cli", "export", path, out, "--leaf", "all"],
+        [sys.executable, "-m", "tsa_fairseq.cli.main", "export", path, out, "--leaf", "all"],
         capture_output=True, check=True,
     )  # fmt: skip
     leaves = ":".join(str(out / f"leaf{leaf}" / "model.pt") for leaf in range(3))

@@ -5,11 +5,11 @@ import pytest
 import torch
 from helpers import TinyTask, exactly, save_stock
 
-from tsa_fairseq.checkpoint import checksum
 from tsa_fairseq.errors import UsageError
-from tsa_fairseq.kd_flags import objective_from_flags
-from tsa_fairseq.resume import follow_checkpoint
-from tsa_fairseq.teacher import Teacher
+from tsa_fairseq.files.checkpoint import checksum
+from tsa_fairseq.plugin.kd_flags import objective_from_flags
+from tsa_fairseq.plugin.resume import follow_checkpoint
+from tsa_fairseq.plugin.teacher import Teacher
 
 
 @pytest.fixture
@@ -195,7 +195,7 @@ def test_the_same_dictionary_is_taken(path, task, tmp_path, caplog):
     ],
 )
 def test_flags(flags, message):
-    from tsa_fairseq.criterion import TSAOnlineKDConfig
+    from tsa_fairseq.plugin.criterion import TSAOnlineKDConfig
 
     with pytest.raises(UsageError, match=exactly(message)):
         objective_from_flags(TSAOnlineKDConfig(**{"max_update": 9, **flags}))
@@ -328,7 +328,7 @@ def test_a_tree_of_one_leaf_of_an_earlier_release(tmp_path):
 
 @pytest.mark.parametrize(("value", "detached"), [(True, True), (False, False), ("yes", True)])
 def test_flags_of_checkpoints_of_an_earlier_release(value, detached):
-    from tsa_fairseq.criterion import TSAOnlineKDConfig
+    from tsa_fairseq.plugin.criterion import TSAOnlineKDConfig
 
     flags = TSAOnlineKDConfig(max_update=9)
     flags.kd_detach_targets = value

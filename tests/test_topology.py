@@ -2,7 +2,7 @@ import pytest
 from helpers import exactly
 
 from tsa_fairseq.errors import UsageError
-from tsa_fairseq.topology import Dimensions, Topology, multiply_adds
+from tsa_fairseq.tree.topology import Dimensions, Topology, multiply_adds
 
 ALLOWED = (
     "; allowed are N[child,child,...] such as 4[1[1,1],1[1,1]], "

@@ -10,7 +10,7 @@ from fairseq.data import Dictionary
 from fairseq.data.indexed_dataset import make_builder
 from helpers import command_line, meanwhile, save_tree
 
-from tsa_fairseq.validation import Scores
+from tsa_fairseq.deploy.validation import Scores
 
 
 @pytest.mark.parametrize("metric", [[], ["--metric", "nll"], ["--metric", "bleu"]])

@@ -8,10 +8,10 @@ from fairseq.criterions import CRITERION_REGISTRY
 from helpers import TREE, exactly
 
 from tsa_fairseq.errors import UsageError
-from tsa_fairseq.kd_flags import check_group
 from tsa_fairseq.objectives import KDSettings, build_objective
-from tsa_fairseq.topology import Topology
-from tsa_fairseq.views import NodeViews, Views
+from tsa_fairseq.plugin.kd_flags import check_group
+from tsa_fairseq.tree.topology import Topology
+from tsa_fairseq.tree.views import ViewPlan, Views
 
 
 def gradients(model):
@@ -26,22 +26,24 @@ def test_members():
 
 def test_nodes_compute_the_views_that_their_leaves_read():
     """Leaves 0 and 1 share a node of depth 1, leaf 2 has one of its own; 0 and 2 read view 0."""
-    nodes = NodeViews(Topology.parse(TREE, 3), Views(2, dealt=True))
-    assert [nodes.of(0, 0), nodes.of(1, 0), nodes.of(1, 1)] == [(0, 1), (0, 1), (0,)]
-    assert [nodes.of(2, leaf) for leaf in range(3)] == [(0,), (1,), (0,)]
-    assert nodes.children(0, 0) == [2, 1]  # view 0 has two readers, view 1 one
-    assert nodes.children(1, 0) == [1, 1]
-    assert nodes.shares(2, 0) == [1 / 2] and nodes.shares(2, 1) == [1.0]
-    assert nodes.shares(1, 0) == [1 / 2, 1.0]
+    plan = ViewPlan(Topology.parse(TREE, 3), Views(2, dealt=True))
+    assert [plan.views_of(0, 0), plan.views_of(1, 0), plan.views_of(1, 1)] == [(0, 1), (0, 1), (0,)]
+    assert [plan.views_of(2, leaf) for leaf in range(3)] == [(0,), (1,), (0,)]
+    assert plan.readers(0, 0) == [2, 1]  # view 0 has two readers, view 1 one
+    assert plan.readers(1, 0) == [1, 1]
+    assert plan.shares(2, 0) == [1 / 2] and plan.shares(2, 1) == [1.0]
+    assert plan.shares(1, 0) == [1 / 2, 1.0]
 
 
 def test_without_dealing_every_node_computes_every_view():
     for views in (Views(), Views(3)):
-        nodes = NodeViews(Topology.parse(TREE, 3), views)
+        plan = ViewPlan(Topology.parse(TREE, 3), views)
         everything = tuple(range(views.count))
-        assert {nodes.of(depth, peer) for depth, peer in [(0, 0), (1, 1), (2, 2)]} == {everything}
-        assert nodes.children(0, 0) == [2] * views.count
-        assert nodes.shares(2, 1) == [1 / 4] * views.count
+        assert {plan.views_of(depth, peer) for depth, peer in [(0, 0), (1, 1), (2, 2)]} == {
+            everything
+        }
+        assert plan.readers(0, 0) == [2] * views.count
+        assert plan.shares(2, 1) == [1 / 4] * views.count
 
 
 @pytest.mark.parametrize("tree", ["3", TREE, "0[3,3]"])
@@ -50,8 +52,8 @@ def test_views_without_dropout_are_equal(tree, build, batch):
     once = model(**batch["net_input"], leaves="all").features
     thrice = model(**batch["net_input"], leaves="all", views=Views(3))
     leaves = tuple(range(len(once)))
-    assert thrice.leaves == leaves * 3
-    for features, leaf in zip(thrice.features, thrice.leaves, strict=True):
+    assert thrice.leaf_of == leaves * 3
+    for features, leaf in zip(thrice.features, thrice.leaf_of, strict=True):
         torch.testing.assert_close(features, once[leaf], rtol=1e-6, atol=1e-7)
 
 
@@ -60,6 +62,28 @@ def test_views_have_their_own_dropout(build, batch):
     one, other = model(**batch["net_input"], leaves=[0], views=Views(2)).features
     real = batch["target"].ne(1)
     assert (one - other)[real].abs().mean() > 0.1
+
+
+@pytest.mark.parametrize("dealt", [False, True])
+@pytest.mark.parametrize("tree", ["3", "2[1,1]", TREE])
+def test_a_member_has_the_rows_of_its_view(tree, dealt, build, batch):
+    """Under dropout, of what its leaf's last layer returned; sentences are 3."""
+    model = build(tree=tree, dropout=0.3)
+    last, views = model.decoder.topology.depth - 1, Views(2, dealt)
+    returned = {}
+    for leaf in range(model.decoder.topology.num_leaves):
+        model.decoder.node(last, leaf).register_forward_hook(
+            lambda _, __, out, leaf=leaf: returned.update({leaf: out[0].transpose(0, 1)})
+        )
+    output = model(**batch["net_input"], leaves="all", views=views)
+    members = views.members(range(len(returned)))
+    assert len(output.features) == len(members)
+    for (view, leaf), features in zip(members, output.features, strict=True):
+        computed = returned[leaf].split(3)
+        other_rows_too = len(computed) == 2
+        assert torch.equal(features, computed[view if other_rows_too else 0])
+        if other_rows_too:
+            assert not torch.equal(features, computed[1 - view])
 
 
 @pytest.mark.parametrize("count", [2, 3])
@@ -77,7 +101,7 @@ def test_dealt_leaves_are_those_of_their_view(tree, count, build, batch, monkeyp
     )
     output = model(**net, leaves="all", views=Views(count, dealt=True))
     monkeypatch.undo()
-    assert output.leaves == (0, 1, 2)
+    assert output.leaf_of == (0, 1, 2)
     for leaf, features in enumerate(output.features):
         of_view = {**net, "src_tokens": sources[leaf % count]}
         expected = model(**of_view, leaves=[leaf]).features[0]

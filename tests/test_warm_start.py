@@ -6,8 +6,8 @@ import torch
 from helpers import TINY, TinyTask, exactly
 
 from tsa_fairseq.errors import UsageError
-from tsa_fairseq.model import TSATransformerModel
-from tsa_fairseq.warm_start import warm_start
+from tsa_fairseq.plugin.model import TSATransformerModel
+from tsa_fairseq.plugin.warm_start import warm_start
 
 PRE_NORM = {"encoder_normalize_before": True, "decoder_normalize_before": True}
 
@@ -29,7 +29,7 @@ def names_of_peers(model):
 
 
 @pytest.mark.parametrize("flags", [{}, PRE_NORM, {"share_all_embeddings": True}])
-@pytest.mark.parametrize("peers", ["fresh", "copy"])
+@pytest.mark.parametrize("peers", ["fresh", "attention", "copy"])
 def test_leaf_0_is_the_checkpoint(peers, flags, build, stock):
     path = stock(**flags)
     loaded = torch.load(path, weights_only=True)["model"]
@@ -43,7 +43,8 @@ def test_leaf_0_is_the_checkpoint(peers, flags, build, stock):
         source = f"decoder.layers.{depth_or_leaf}.{rest}"
         if ".leaf_norms." in name:
             source = "decoder.layer_norm." + name.split(".")[3]
-        expected = loaded[source] if peers == "copy" else drawn[name]
+        taken = peers == "copy" or (peers == "attention" and ".encoder_attn" in name)
+        expected = loaded[source] if taken else drawn[name]
         assert torch.equal(state[name], expected)
 
 
@@ -66,7 +67,7 @@ def test_the_path_is_forgotten_once_it_is_used(task, stock):
 def refused(model, path, message):
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     with pytest.raises(UsageError, match=exactly(f"--tree-init-from: '{path}' {message}")):
-        warm_start(model, path, "copy")
+        warm_start(model, path)
     assert all(torch.equal(model.state_dict()[name], before[name]) for name in before)
 
 
@@ -182,5 +183,5 @@ def test_text_and_truncated_files(build, stock, tmp_path):
     for bad in (str(text), path):
         start = f"^--tree-init-from: '{bad}' cannot be loaded as a checkpoint: "
         with pytest.raises(UsageError, match=start) as raised:
-            warm_start(build(tree="2[1,1]"), bad, "copy")
+            warm_start(build(tree="2[1,1]"), bad)
         assert "\n" not in str(raised.value)

@@ -12,9 +12,9 @@ except ModuleNotFoundError as error:
         name="fairseq",
     ) from None
 
-from tsa_fairseq import criterion, model
-from tsa_fairseq.checkpoint import allow_fairseq_checkpoints
-from tsa_fairseq.hub import load
+from tsa_fairseq.deploy.hub import load
+from tsa_fairseq.files.checkpoint import allow_fairseq_checkpoints
+from tsa_fairseq.plugin import criterion, model
 
 allow_fairseq_checkpoints()
 

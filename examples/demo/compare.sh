@@ -20,24 +20,20 @@ cores. The same command goes on where it was interrupted. Ends with a table in M
 END
 }
 
-SEEDS='1 2' OUT=$ROOT/runs/compare FLAGS=() CHOSEN=${OBJECTIVES[*]}
-while [ $# -gt 0 ]; do
-    case "$1" in
-        --seeds) flag_value "$1" "$@" && SEEDS=$2 && shift 2 ;;
-        --objectives) flag_value "$1" "$@" && CHOSEN=$2 && shift 2 ;;
-        --updates) flag_value "$1" "$@" && whole_number "$1" "$2" 1 && FLAGS+=("$1" "$2") && shift 2 ;;
-        --out) flag_value "$1" "$@" && OUT=$2 && shift 2 ;;
-        --quick) FLAGS+=("$1") && shift ;;
-        -h | --help) usage && exit ;;
-        *) die "unknown argument '$1'; expected --seeds, --objectives, --updates, --out or --quick (see compare.sh --help)" ;;
-    esac
-done
+KNOWN=("${OBJECTIVES[@]}")
+unset OBJECTIVES # from here on what --objectives says, words in one text
+SEEDS='1 2' OBJECTIVES=${KNOWN[*]} OUT=$ROOT/runs/compare UPDATES='' QUICK=no
+VALUES=(--seeds --objectives --updates --out) SWITCHES=(--quick)
+parse_flags "expected --seeds, --objectives, --updates, --out or --quick (see compare.sh --help)" "$@"
+FLAGS=()
+[ -z "$UPDATES" ] || { whole_number --updates "$UPDATES" 1 && FLAGS+=(--updates "$UPDATES"); }
+[ "$QUICK" = no ] || FLAGS+=(--quick)
 
 for seed in $SEEDS; do
     whole_number --seeds "$seed" 0
 done
-for objective in $CHOSEN; do
-    one_of --objectives "$objective" "${OBJECTIVES[@]}"
+for objective in $OBJECTIVES; do
+    one_of --objectives "$objective" "${KNOWN[@]}"
 done
 
 # report_of OBJECTIVE: what run.sh writes at its end.
@@ -50,7 +46,7 @@ report_of() {
 folders=()
 for seed in $SEEDS; do
     folders+=("$OUT/seed$seed")
-    for objective in $CHOSEN; do
+    for objective in $OBJECTIVES; do
         rm -f "$(report_of "$objective")"
         # run.sh ends with an error if a leaf has learned little, which is a result here.
         bash "$HERE/run.sh" --objective "$objective" --seed "$seed" --out "$OUT/seed$seed" ${FLAGS[@]+"${FLAGS[@]}"} || [ -f "$(report_of "$objective")" ] || exit 1

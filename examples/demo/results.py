@@ -92,7 +92,7 @@ def read_results(run: Path, objectives: Sequence[str]) -> list[Result]:
 
     That leaf has the plain model's parameter names.
     """
-    from tsa_fairseq.checkpoint import count_parameters, read_checkpoint
+    from tsa_fairseq.files.checkpoint import count_parameters, read_checkpoint
 
     references = read_lines(run / "data" / "test.de")
     plain = read_checkpoint(str(run / "plain" / "checkpoint_best.pt"), "--run")["model"]
@@ -122,7 +122,7 @@ def read_results(run: Path, objectives: Sequence[str]) -> list[Result]:
 
 def read_deployed(run: Path, objective: str) -> list[Result]:
     """The results of the tree's best leaf, exported: by fairseq alone, and by CTranslate2."""
-    from tsa_fairseq.checkpoint import count_parameters, read_checkpoint
+    from tsa_fairseq.files.checkpoint import count_parameters, read_checkpoint
 
     references = read_lines(run / "data" / "test.de")
     folder = run / f"deployed{suffix(objective)}"

@@ -27,23 +27,10 @@ END
 
 # ---- before anything is written -------------------------------------------------------------------
 
-parse_flags() {
+read_flags() {
     QUICK=no OUT='' SEED=1 UPDATES='' OBJECTIVE=tsa
-    while [ $# -gt 0 ]; do
-        case "$1" in
-            --out | --seed | --updates | --objective) flag_value "$1" "$@" ;;
-        esac
-        case "$1" in
-            --quick) QUICK=yes && shift && continue ;;
-            --out) OUT=$2 ;;
-            --seed) SEED=$2 ;;
-            --updates) UPDATES=$2 ;;
-            --objective) OBJECTIVE=$2 ;;
-            -h | --help) usage && exit ;;
-            *) die "unknown argument '$1'; expected --objective, --quick, --out, --seed or --updates (see run.sh --help)" ;;
-        esac
-        shift 2
-    done
+    VALUES=(--out --seed --updates --objective) SWITCHES=(--quick)
+    parse_flags "expected --objective, --quick, --out, --seed or --updates (see run.sh --help)" "$@"
     one_of --objective "$OBJECTIVE" "${OBJECTIVES[@]}"
     whole_number --seed "$SEED" 0
     [ -z "$UPDATES" ] || whole_number --updates "$UPDATES" 1
@@ -79,10 +66,7 @@ choose_sizes() {
 
 # The folder may be new, empty, or one of this script.
 check_out() {
-    case "$OUT" in
-        /*) ;;
-        *) OUT=$PWD/$OUT ;;
-    esac
+    OUT=$(absolute "$OUT")
     [ ! -e "$OUT" ] || [ -d "$OUT" ] || die "--out: '$OUT' is a file; expected a folder"
     [ -f "$OUT/run.txt" ] || [ -z "$(ls -A "$OUT" 2>/dev/null)" ] ||
         die "--out: '$OUT' holds something else than a run of the demo; choose a new folder"
@@ -286,7 +270,7 @@ deploy() {
 }
 
 main() {
-    parse_flags "$@"
+    read_flags "$@"
     choose_sizes
     check_out
     choose_method

@@ -22,32 +22,16 @@ usage: evaluate.sh --data DIR --model DIR [flags]
 END
 }
 
-parse_flags() {
-    DATA='' MODEL='' CHECKPOINT=checkpoint_best.pt SUBSET=test BEAM=5 LENPEN=1 OUT='' EXTRA=() FORCE=no
-    while [ $# -gt 0 ]; do
-        case "$1" in
-            --data | --model | --checkpoint | --subset | --beam | --lenpen | --out) flag_value "$1" "$@" ;;
-        esac
-        case "$1" in
-            --data) DATA=$2 ;;
-            --model) MODEL=$2 ;;
-            --checkpoint) CHECKPOINT=$2 ;;
-            --subset) SUBSET=$2 ;;
-            --beam) BEAM=$2 ;;
-            --lenpen) LENPEN=$2 ;;
-            --out) OUT=$2 ;;
-            --cpu) EXTRA+=(--cpu) && shift && continue ;;
-            --force) FORCE=yes && shift && continue ;;
-            -h | --help) usage && exit ;;
-            *) die "unknown argument '$1'; see evaluate.sh --help" ;;
-        esac
-        shift 2
-    done
+read_flags() {
+    DATA='' MODEL='' CHECKPOINT=checkpoint_best.pt SUBSET=test BEAM=5 LENPEN=1 OUT='' CPU=no FORCE=no
+    VALUES=(--data --model --checkpoint --subset --beam --lenpen --out) SWITCHES=(--cpu --force)
+    parse_flags "see evaluate.sh --help" "$@"
+    DEVICE=()
+    [ "$CPU" = no ] || DEVICE=(--cpu)
 }
 
 check_flags() {
-    [ -n "$DATA" ] || die "--data: missing; give the directory that prepare.sh made"
-    [ -f "$DATA/preparation.txt" ] || die "--data: $DATA is no finished preparation; run prepare.sh --out $DATA first"
+    check_preparation "$DATA"
     [ -n "$MODEL" ] || die "--model: missing; give the directory that train.sh made"
     [ -d "$MODEL" ] || die "--model: no such directory: $MODEL"
     one_of --subset "$SUBSET" test valid
@@ -78,22 +62,13 @@ read_preparation() {
     esac
 }
 
-# The evaluation is made in a temporary directory beside OUT and renamed at the end.
-make_work_directory() {
-    mkdir -p "$(dirname "$OUT")" 2>/dev/null && WORK=$(mktemp -d "$OUT.partial.XXXXXX" 2>/dev/null) ||
-        die "--out: cannot write to $(dirname "$OUT")"
-    trap 'rm -rf "$WORK"' EXIT
-    NEW=$WORK/new
-    mkdir "$NEW"
-}
-
 # Without --required-batch-size-multiple 1, fairseq silently leaves out the longest sentences when their
 # number is no multiple of 8.
 translate() {
     fairseq-generate "$DATA/data-bin" --task translation --source-lang "$SOURCE" --target-lang "$TARGET" \
         --user-dir "$PLUGIN" --path "$MODEL/$CHECKPOINT" --gen-subset "$SUBSET" \
         --beam "$BEAM" --lenpen "$LENPEN" --batch-size 128 --required-batch-size-multiple 1 \
-        --remove-bpe="$JOIN" ${EXTRA[@]+"${EXTRA[@]}"} \
+        --remove-bpe="$JOIN" ${DEVICE[@]+"${DEVICE[@]}"} \
         >"$NEW/generate.log" 2>&1 || { cat "$NEW/generate.log" >&2 && die "fairseq-generate failed; its output stands above"; }
 }
 
@@ -103,22 +78,17 @@ score() {
         --note checkpoint "$MODEL/$CHECKPOINT" --note command "$COMMAND" --note subset "$SUBSET"
 }
 
-finish() {
-    [ ! -e "$OUT" ] || mv "$OUT" "$WORK/old"
-    mv "$NEW" "$OUT"
-}
-
 main() {
-    parse_flags "$@"
+    read_flags "$@"
     check_flags
     check_output
     read_preparation
     use_environment "$ROOT"
-    make_work_directory
+    make_work_directory "$OUT"
     say "translating the $SUBSET set with $MODEL/$CHECKPOINT, beam $BEAM, length penalty $LENPEN"
     translate
     SCORE=$(score)
-    finish
+    finish "$OUT"
     say "hypotheses, score.json and generate.log in $OUT"
     printf '%s\n' "$SCORE"
 }

@@ -24,27 +24,10 @@ usage: prepare.sh --out DIR [flags]
 END
 }
 
-parse_flags() {
+read_flags() {
     OUT='' FROM='' SOURCE=en TARGET=de PROTOCOL=tokenised SUBWORDS=10000 PAIRS='' SUMS='' FORCE=no
-    while [ $# -gt 0 ]; do
-        case "$1" in
-            --out | --from | --source | --target | --protocol | --subwords | --pairs | --sums) flag_value "$1" "$@" ;;
-        esac
-        case "$1" in
-            --out) OUT=$2 ;;
-            --from) FROM=$2 ;;
-            --source) SOURCE=$2 ;;
-            --target) TARGET=$2 ;;
-            --protocol) PROTOCOL=$2 ;;
-            --subwords) SUBWORDS=$2 ;;
-            --pairs) PAIRS=$2 ;;
-            --sums) SUMS=$2 ;;
-            --force) FORCE=yes && shift && continue ;;
-            -h | --help) usage && exit ;;
-            *) die "unknown argument '$1'; see prepare.sh --help" ;;
-        esac
-        shift 2
-    done
+    VALUES=(--out --from --source --target --protocol --subwords --pairs --sums) SWITCHES=(--force)
+    parse_flags "see prepare.sh --help" "$@"
 }
 
 check_flags() {
@@ -87,15 +70,6 @@ check_tool() {
     esac
     TOOL_VERSION=$(python3 -c 'import importlib.metadata, sys; print(importlib.metadata.version(sys.argv[1]))' "$TOOL" 2>/dev/null) ||
         die "--protocol $PROTOCOL: needs $TOOL, which is not installed: python3 -m pip install $TOOL"
-}
-
-# Everything is made in a temporary directory beside OUT and renamed at the end.
-make_work_directory() {
-    mkdir -p "$(dirname "$OUT")" 2>/dev/null && WORK=$(mktemp -d "$OUT.partial.XXXXXX" 2>/dev/null) ||
-        die "--out: cannot write to $(dirname "$OUT")"
-    trap 'rm -rf "$WORK"' EXIT
-    NEW=$WORK/new
-    mkdir -p "$NEW/corpus" "$NEW/subword"
 }
 
 # quietly WHAT COMMAND...: the command's output is shown only if it fails.
@@ -157,18 +131,14 @@ record() {
     } >"$NEW/preparation.txt"
 }
 
-finish() {
-    [ ! -e "$OUT" ] || mv "$OUT" "$WORK/old"
-    mv "$NEW" "$OUT"
-}
-
 main() {
-    parse_flags "$@"
+    read_flags "$@"
     check_flags
     check_output
     find_commands "$ROOT"
     check_tool
-    make_work_directory
+    make_work_directory "$OUT"
+    mkdir "$NEW/corpus" "$NEW/subword"
     get_corpus
     say "learning $SUBWORDS joint subwords and applying them"
     case "$PROTOCOL" in
@@ -178,7 +148,7 @@ main() {
     say "binarising"
     binarise
     record
-    finish
+    finish "$OUT"
     say "prepared $OUT: $PROTOCOL, $SOURCE to $TARGET, joined dictionary of $TYPES types"
 }
 

@@ -23,31 +23,16 @@ What stands after -- is handed to fairseq-train and overrides the recipe.
 END
 }
 
-parse_flags() {
-    DATA='' SAVE='' MODEL=tree UPDATES=8000 WARMUP='' SEED=1 EXTRA=()
-    while [ $# -gt 0 ]; do
-        case "$1" in
-            --data | --save | --model | --updates | --warmup | --seed) flag_value "$1" "$@" ;;
-        esac
-        case "$1" in
-            --data) DATA=$2 ;;
-            --save) SAVE=$2 ;;
-            --model) MODEL=$2 ;;
-            --updates) UPDATES=$2 ;;
-            --warmup) WARMUP=$2 ;;
-            --seed) SEED=$2 ;;
-            --cpu) EXTRA+=(--cpu) && shift && continue ;;
-            -h | --help) usage && exit ;;
-            --) shift && EXTRA+=("$@") && break ;;
-            *) die "unknown argument '$1'; see train.sh --help (flags of fairseq-train go after --)" ;;
-        esac
-        shift 2
-    done
+read_flags() {
+    DATA='' SAVE='' MODEL=tree UPDATES=8000 WARMUP='' SEED=1 CPU=no EXTRA=()
+    VALUES=(--data --save --model --updates --warmup --seed) SWITCHES=(--cpu) PASSES_ON=yes
+    parse_flags "see train.sh --help (flags of fairseq-train go after --)" "$@"
+    DEVICE=()
+    [ "$CPU" = no ] || DEVICE=(--cpu)
 }
 
 check_flags() {
-    [ -n "$DATA" ] || die "--data: missing; give the directory that prepare.sh made"
-    [ -f "$DATA/preparation.txt" ] || die "--data: $DATA is no finished preparation; run prepare.sh --out $DATA first"
+    check_preparation "$DATA"
     [ -n "$SAVE" ] || die "--save: missing; say where checkpoints go"
     one_of --model "$MODEL" tree plain
     whole_number --updates "$UPDATES" 1
@@ -108,11 +93,12 @@ train() {
         --lr 0.005 --lr-scheduler inverse_sqrt --warmup-updates "$WARMUP" --warmup-init-lr 1e-7 \
         --max-tokens 4096 --update-freq 2 --distributed-world-size 1 \
         --max-update "$UPDATES" --patience 10 --keep-last-epochs 10 \
-        --seed "$SEED" --save-dir "$SAVE" --log-format simple --log-interval 20 ${EXTRA[@]+"${EXTRA[@]}"}
+        --seed "$SEED" --save-dir "$SAVE" --log-format simple --log-interval 20 \
+        ${DEVICE[@]+"${DEVICE[@]}"} ${EXTRA[@]+"${EXTRA[@]}"}
 }
 
 main() {
-    parse_flags "$@"
+    read_flags "$@"
     check_flags
     check_save_directory
     use_environment "$ROOT"

@@ -10,7 +10,7 @@ from fairseq.data import Dictionary
 from fairseq.data.data_utils import load_indexed_dataset
 
 from bench.measure import Case, Work
-from tsa_fairseq.dictionaries import Dictionaries
+from tsa_fairseq.files.dictionaries import Dictionaries
 
 # Sentences of a batch. A thread has a batch to itself: on a model this small, two to a batch
 # make int8 much slower.

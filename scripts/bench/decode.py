@@ -13,9 +13,9 @@ import torch
 from bench import ctranslate
 from bench.measure import Case, Work, WorkerError
 from bench.step import PLUGIN
-from tsa_fairseq.dictionaries import Dictionaries
+from tsa_fairseq.deploy.export import TreeCheckpoint
 from tsa_fairseq.errors import UsageError
-from tsa_fairseq.export import TreeCheckpoint
+from tsa_fairseq.files.dictionaries import Dictionaries
 
 GENERATE = "import sys; from fairseq_cli.generate import cli_main; sys.exit(cli_main())"
 TRAIN = "import sys; from fairseq_cli.train import cli_main; sys.exit(cli_main())"
@@ -101,7 +101,7 @@ def _as_trained(tree: TreeCheckpoint, folder: Path) -> Path:
 
 def _export(tree: TreeCheckpoint, data: Path, out: Path, *flags: str) -> str:
     """The folder that ``tsa-fairseq export`` made."""
-    argv = [sys.executable, "-m", "tsa_fairseq.cli", "export", tree.path, str(out)]
+    argv = [sys.executable, "-m", "tsa_fairseq.cli.main", "export", tree.path, str(out)]
     done = subprocess.run([*argv, "--data", str(data), *flags], capture_output=True, text=True)
     if done.returncode:
         raise WorkerError(f"tsa-fairseq export: {_last_line(done)}")

@@ -38,10 +38,10 @@ def prepare(sizes: Sizes) -> Callable[[], Work]:
     """Draw features, an output matrix and references, and return the loss with its gradients."""
     import torch
 
-    from tsa_fairseq.dense import dense_loss
-    from tsa_fairseq.fused import FusedLoss
+    from tsa_fairseq.loss.dense import dense_loss
+    from tsa_fairseq.loss.fused import FusedLoss
     from tsa_fairseq.objectives import KDSettings, build_objective
-    from tsa_fairseq.outputs import TreeOutput
+    from tsa_fairseq.tree.outputs import TreeOutput
 
     torch.manual_seed(1)
     dtype = torch.float16 if sizes.fp16 else torch.float32
@@ -59,7 +59,7 @@ def prepare(sizes: Sizes) -> Callable[[], Work]:
 
     def work() -> Work:
         if sizes.fused:
-            stacked = torch.stack(features).flatten(1, 2)
+            stacked = torch.stack(features, dim=2).flatten(0, 1)  # N x K x D
             loss, _ = FusedLoss(objective, 1.0, 0.1)(stacked, matrix, target.view(-1))
         else:
             loss, _ = dense_loss(output, target, everywhere, objective, 1.0, 0.1)

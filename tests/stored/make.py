@@ -17,7 +17,7 @@ import torch
 from fairseq import checkpoint_utils
 
 import tsa_fairseq
-from tsa_fairseq.averaging import average
+from tsa_fairseq.deploy.averaging import average
 
 WORDS = "null eins zwei drei vier fünf sechs sieben acht neun".split()
 INFERENCE = ("leaf:0", "leaf:1", "leaf:2", "ensemble", "gate")

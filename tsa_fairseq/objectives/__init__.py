@@ -1,4 +1,7 @@
-"""The methods by which leaves learn from each other, one file each."""
+"""The methods by which leaves learn from each other, one file each, and their maths.
+
+An objective is a pure function of a block of predictions: it knows no model, no tree and no file.
+"""
 
 from tsa_fairseq.errors import UsageError, check_choice
 from tsa_fairseq.objectives.base import Objective

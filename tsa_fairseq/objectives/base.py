@@ -7,21 +7,20 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor
 
-from tsa_fairseq.divergence import SmoothedCrossEntropy
+from tsa_fairseq.objectives.blocks import LogitBlock, LossSums, Term, TokenBlock
+from tsa_fairseq.objectives.divergence import SmoothedCrossEntropy
 from tsa_fairseq.objectives.settings import KDSettings, Published
-from tsa_fairseq.outputs import LogitBlock, LossSums, Term, TokenBlock
-from tsa_fairseq.token_loss import sum_up
+from tsa_fairseq.objectives.token_loss import loss_sums
 
 
 class Objective(ABC):
     """A loss over a group of predictions: (1/K) [w_ce · Σ_k CE_k + Σ_terms weight · Σ values].
 
-    The group's members are the leaves, or with several views the leaves of every view; what is
-    said of leaves below holds for them. An objective says how much their label-smoothed cross
-    entropies weigh and what else there is. It is a pure function of a block of tokens, so that
-    blocks can be computed apart: whoever writes one gives ``distillation``, and the fused loss
-    differentiates it a block at a time. Where the gradient can be written down, ``block_sums_`` is
-    overridden, which is faster.
+    The group's K members are the leaves, or with several views the leaves of every view. An
+    objective says how much their label-smoothed cross entropies weigh and what else there is. It is
+    a pure function of a block of tokens, so that blocks can be computed apart: whoever writes one
+    gives ``distillation``, and the fused loss differentiates it a block at a time. Where the
+    gradient can be written down, ``block_sums_`` is overridden, which is faster.
     """
 
     published: ClassVar[Published]
@@ -40,25 +39,25 @@ class Objective(ABC):
 
     @property
     def kd_is_pairwise_kl(self) -> bool:
-        """Whether the distillation's mean over leaves is their mean pairwise KL at temperature 1.
+        """Whether the distillation's mean over members is their mean pairwise KL at temperature 1.
 
         The criterion logs that divergence, and need not compute it twice.
         """
         return False
 
-    def kd_weight(self, leaves: int, ramp: float) -> float:
-        """What the distillation term is multiplied by: α · w(t), or 0 for too few leaves."""
-        return self.settings.alpha * ramp if leaves >= self.least_members else 0.0
+    def kd_weight(self, members: int, ramp: float) -> float:
+        """What the distillation term is multiplied by: α · w(t), or 0 for too few members."""
+        return self.settings.alpha * ramp if members >= self.least_members else 0.0
 
-    def cross_entropy_weight(self, leaves: int, ramp: float) -> float:
-        """What every leaf's cross entropy is multiplied by."""
+    def cross_entropy_weight(self, members: int, ramp: float) -> float:
+        """What every member's cross entropy is multiplied by."""
         if self.settings.ce_weight is not None:
             return self.settings.ce_weight
-        return 1.0 - self.kd_weight(leaves, ramp) if self.settings.convex else 1.0
+        return 1.0 - self.kd_weight(members, ramp) if self.settings.convex else 1.0
 
     @abstractmethod
     def distillation(self, block: TokenBlock) -> Tensor:
-        """How far the leaves are from their targets, without T²: K x N, or N, nats."""
+        """How far the members are from their targets, without T²: K x N, or N, nats."""
 
     def further_terms(self, block: TokenBlock, ramp: float) -> list[Term]:
         """Terms beside the cross entropies and the distillation."""
@@ -69,12 +68,12 @@ class Objective(ABC):
         return {}
 
     def terms(self, block: TokenBlock, ramp: float) -> list[Term]:
-        """The terms beside the leaves' cross entropies; that named ``kd`` is the distillation."""
-        leaves = block.log_probs.size(0)
-        if leaves < self.least_members:
+        """The terms beside the cross entropies; that named ``kd`` is the distillation."""
+        members = block.log_probs.size(0)
+        if members < self.least_members:
             return []
         kd = self.settings.temperature**2 * self.distillation(block)
-        weight = self.kd_weight(leaves, ramp)
+        weight = self.kd_weight(members, ramp)
         return [Term("kd", weight, kd), *self.further_terms(block, ramp)]
 
     def sums(self, block: TokenBlock, ramp: float, total: Callable[[Tensor], Tensor]) -> LossSums:
@@ -82,7 +81,7 @@ class Objective(ABC):
         terms = self.terms(block, ramp)
         with torch.no_grad():
             figures = self.figures(block) if terms else {}
-        return sum_up(block, terms, figures, self.kd_is_pairwise_kl, total)
+        return loss_sums(block, terms, figures, self.kd_is_pairwise_kl, total)
 
     def block_sums_(self, block: LogitBlock) -> tuple[LossSums, Mapping[str, Tensor]]:
         """Sums over a block's tokens and the gradient of the loss, which :meth:`weigh` defines.
@@ -104,12 +103,12 @@ class Objective(ABC):
                 tensor.requires_grad_(block.wants_gradient)
             sums = self.sums(
                 TokenBlock(
-                    torch.log_softmax(logits, dim=-1).transpose(0, 1),  # K x M x V
-                    block.target,
-                    heads,
-                    {name: torch.log_softmax(other, dim=-1) for name, other in others.items()},
-                    block.leaves,
-                    block.label_smoothing,
+                    log_probs=torch.log_softmax(logits, dim=-1).transpose(0, 1),  # K x N x V
+                    target=block.target,
+                    heads=heads,
+                    others={n: torch.log_softmax(other, dim=-1) for n, other in others.items()},
+                    leaf_of=block.leaf_of,
+                    label_smoothing=block.label_smoothing,
                 ),
                 block.ramp,
                 lambda values: values.sum(dim=-1),
@@ -132,13 +131,13 @@ class Objective(ABC):
         Dividing by K keeps learning rates and the loss scales of half precision those of the plain
         model.
         """
-        leaves = sums.nll.size(0)
+        members = sums.nll.size(0)
         parts = SmoothedCrossEntropy(sums.nll, sums.smooth)
         cross_entropy = parts.combine(label_smoothing, sums.vocabulary).sum(dim=0)
-        loss = self.cross_entropy_weight(leaves, ramp) * cross_entropy
+        loss = self.cross_entropy_weight(members, ramp) * cross_entropy
         for term in sums.terms:
             loss = loss + term.weight * term.values.sum(dim=0)
-        return loss / leaves
+        return loss / members
 
     def formula(self) -> str:
         """The loss as a formula with this run's numbers."""
@@ -159,15 +158,15 @@ class Objective(ABC):
 
     @abstractmethod
     def divergence(self) -> str:
-        """What ``distillation`` computes for leaf k, for the formula."""
+        """What ``distillation`` computes for member k, for the formula."""
 
     def remark(self) -> str:
-        """What follows the sum over leaves in the formula: more terms, and what targets are."""
+        """What follows the sum over members in the formula: more terms, and what targets are."""
         return ""
 
 
 class TargetObjective(Objective):
-    """Every leaf is pulled towards a target by KL(t ‖ p_k), or KL(p_k ‖ t) for ``seek``."""
+    """Every member is pulled towards a target by KL(t ‖ p_k), or KL(p_k ‖ t) for ``seek``."""
 
     # whether the formula shows a detached target as such; not where nothing of it could be, or
     # where part of it keeps its gradient
@@ -182,9 +181,9 @@ class TargetObjective(Objective):
             return (target.exp() * (target - log_probs)).sum(dim=-1)
         return (log_probs.exp() * (log_probs - target)).sum(dim=-1)
 
-    def stopped(self, target: Tensor) -> Tensor:
-        """The target, without a graph if ``--kd-detach-targets`` says so."""
-        return target.detach() if self.settings.detach_targets else target
+    def as_target(self, prediction: Tensor) -> Tensor:
+        """A prediction to be learned from: without a graph if ``--kd-detach-targets`` says so."""
+        return prediction.detach() if self.settings.detach_targets else prediction
 
     def written(self, target: str, leaf: str = "p_k") -> str:
         """The divergence as the formula shows it."""

@@ -2,10 +2,10 @@
 
 from torch import Tensor
 
-from tsa_fairseq.divergence import tempered
 from tsa_fairseq.objectives.base import TargetObjective
+from tsa_fairseq.objectives.blocks import TokenBlock
+from tsa_fairseq.objectives.divergence import tempered
 from tsa_fairseq.objectives.settings import Published
-from tsa_fairseq.outputs import TokenBlock
 
 
 class CLILR(TargetObjective):
@@ -26,7 +26,7 @@ class CLILR(TargetObjective):
         temperature, log_probs = self.settings.temperature, block.log_probs
         others = (log_probs.sum(dim=0) - log_probs) / (log_probs.size(0) - 1)
         target = (others / temperature).log_softmax(dim=-1)
-        return self.towards(self.stopped(target), tempered(log_probs, temperature))
+        return self.towards(self.as_target(target), tempered(log_probs, temperature))
 
     def divergence(self) -> str:
         """For the formula."""

@@ -5,10 +5,10 @@ import math
 import torch
 from torch import Tensor
 
-from tsa_fairseq.divergence import tempered
 from tsa_fairseq.objectives.base import TargetObjective
+from tsa_fairseq.objectives.blocks import TokenBlock
+from tsa_fairseq.objectives.divergence import tempered
 from tsa_fairseq.objectives.settings import Published
-from tsa_fairseq.outputs import TokenBlock
 
 
 class Ensemble(TargetObjective):
@@ -24,7 +24,7 @@ class Ensemble(TargetObjective):
         """KL from the mean of the probabilities: K x N."""
         log_probs = tempered(block.log_probs, self.settings.temperature)
         target = torch.logsumexp(log_probs, dim=0) - math.log(log_probs.size(0))
-        return self.towards(self.stopped(target), log_probs)
+        return self.towards(self.as_target(target), log_probs)
 
     def divergence(self) -> str:
         """For the formula."""

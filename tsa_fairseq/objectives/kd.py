@@ -2,10 +2,10 @@
 
 from torch import Tensor
 
-from tsa_fairseq.divergence import target_nll, tempered
 from tsa_fairseq.objectives.base import TargetObjective
+from tsa_fairseq.objectives.blocks import TokenBlock
+from tsa_fairseq.objectives.divergence import target_nll, tempered
 from tsa_fairseq.objectives.settings import Published
-from tsa_fairseq.outputs import TokenBlock
 
 
 class KD(TargetObjective):

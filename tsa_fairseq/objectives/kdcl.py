@@ -3,10 +3,10 @@
 import torch
 from torch import Tensor
 
-from tsa_fairseq.divergence import target_nll, tempered
 from tsa_fairseq.objectives.base import TargetObjective
+from tsa_fairseq.objectives.blocks import TokenBlock
+from tsa_fairseq.objectives.divergence import target_nll, tempered
 from tsa_fairseq.objectives.settings import Published
-from tsa_fairseq.outputs import TokenBlock
 
 
 class KDCLNaive(TargetObjective):
@@ -23,7 +23,7 @@ class KDCLNaive(TargetObjective):
         best = target_nll(block.log_probs, block.target).argmin(dim=0)  # N
         log_probs = tempered(block.log_probs, self.settings.temperature)
         target = log_probs[best, torch.arange(best.size(0), device=best.device)]  # N x V
-        return self.towards(self.stopped(target), log_probs)
+        return self.towards(self.as_target(target), log_probs)
 
     def divergence(self) -> str:
         """For the formula."""
@@ -48,7 +48,7 @@ class KDCLMinLogit(TargetObjective):
         from_gold = block.log_probs + nll.unsqueeze(-1)
         target = (from_gold.amin(dim=0) / self.settings.temperature).log_softmax(dim=-1)
         log_probs = tempered(block.log_probs, self.settings.temperature)
-        return self.towards(self.stopped(target), log_probs)
+        return self.towards(self.as_target(target), log_probs)
 
     def divergence(self) -> str:
         """For the formula."""

@@ -1,9 +1,9 @@
 """No distillation: the control, which tells what the tree does by itself."""
 
 from tsa_fairseq.errors import UsageError
+from tsa_fairseq.objectives.blocks import Term, TokenBlock
 from tsa_fairseq.objectives.pairwise import PairwiseObjective
 from tsa_fairseq.objectives.settings import KDSettings, Published
-from tsa_fairseq.outputs import Term, TokenBlock
 
 
 class Independent(PairwiseObjective):
@@ -21,12 +21,12 @@ class Independent(PairwiseObjective):
                 "no --kd-alpha"
             )
 
-    def kd_weight(self, leaves: int, ramp: float) -> float:
+    def kd_weight(self, members: int, ramp: float) -> float:
         """0."""
         return 0.0
 
     def terms(self, block: TokenBlock, ramp: float) -> list[Term]:
-        """How far apart the leaves are, with weight 0; nothing for one leaf."""
+        """How far apart the members are, with weight 0; nothing for a single one."""
         return super().terms(block, ramp) if block.log_probs.size(0) > 1 else []
 
     def formula(self) -> str:

@@ -5,10 +5,10 @@ import math
 import torch
 from torch import Tensor
 
-from tsa_fairseq.divergence import tempered
 from tsa_fairseq.objectives.base import TargetObjective
+from tsa_fairseq.objectives.blocks import TokenBlock
+from tsa_fairseq.objectives.divergence import tempered
 from tsa_fairseq.objectives.settings import Published
-from tsa_fairseq.outputs import TokenBlock
 
 
 class OKDDip(TargetObjective):
@@ -37,11 +37,11 @@ class OKDDip(TargetObjective):
         """KL from each peer's own target, and for the leader from the peers' mean: K x N."""
         log_probs = tempered(block.log_probs, self.settings.temperature)
         peers = self._peers(block)
-        mixed = self.stopped(block.log_probs[peers])  # P x N x V
+        mixed = self.as_target(block.log_probs[peers])  # P x N x V
         attention = self._attention(block, len(peers))  # N x P x P
         evenly = attention.new_full(attention.shape[:-1], -math.log(len(peers)))
         values = []
-        for member, leaf in enumerate(block.leaves):
+        for member, leaf in enumerate(block.leaf_of):
             log_weights = evenly if leaf == 0 else attention[:, peers.index(member)]
             values.append(self.towards(self._mixture(mixed, log_weights.t()), log_probs[member]))
         return torch.stack(values)
@@ -49,7 +49,7 @@ class OKDDip(TargetObjective):
     @staticmethod
     def _peers(block: TokenBlock) -> list[int]:
         """The members that are no leader."""
-        return [member for member, leaf in enumerate(block.leaves) if leaf != 0]
+        return [member for member, leaf in enumerate(block.leaf_of) if leaf != 0]
 
     def _mixture(self, peers: Tensor, log_weights: Tensor) -> Tensor:
         """A target, N x V, from peers at temperature 1, P x N x V, and log α, P x N."""

@@ -3,10 +3,10 @@
 import torch
 from torch import Tensor
 
-from tsa_fairseq.divergence import smoothed_cross_entropy, target_nll, tempered
 from tsa_fairseq.objectives.base import TargetObjective
+from tsa_fairseq.objectives.blocks import Term, TokenBlock
+from tsa_fairseq.objectives.divergence import smoothed_cross_entropy, target_nll, tempered
 from tsa_fairseq.objectives.settings import Published
-from tsa_fairseq.outputs import Term, TokenBlock
 
 
 class ONE(TargetObjective):
@@ -14,7 +14,7 @@ class ONE(TargetObjective):
 
     Source: Knowledge Distillation by On-the-Fly Native Ensemble (Lan, Zhu, Gong, NeurIPS 2018,
     arXiv 1806.04606); T = 3. g is the gate's softmax over the leaves, token by token
-    (:class:`tsa_fairseq.heads.Gate`). The gate learns from CE_e only, the leaves from all terms.
+    (``Gate`` among the plugin's heads). The gate learns from CE_e only, the leaves from all terms.
     """
 
     published = Published("one", temperature=3.0, ramp_share=80 / 300)

@@ -4,10 +4,10 @@ from collections.abc import Mapping
 
 from torch import Tensor
 
-from tsa_fairseq.closed_form import peer_cross_entropy_
-from tsa_fairseq.divergence import Detach, peer_divergence, tempered
 from tsa_fairseq.objectives.base import Objective
-from tsa_fairseq.outputs import LogitBlock, LossSums, TokenBlock
+from tsa_fairseq.objectives.blocks import LogitBlock, LossSums, TokenBlock
+from tsa_fairseq.objectives.closed_form import peer_cross_entropy_
+from tsa_fairseq.objectives.divergence import Detach, peer_divergence, tempered
 
 
 class PairwiseObjective(Objective):
@@ -31,11 +31,11 @@ class PairwiseObjective(Objective):
 
     def block_sums_(self, block: LogitBlock) -> tuple[LossSums, Mapping[str, Tensor]]:
         """The same sums, and the gradient of the loss in closed form."""
-        leaves = block.logits.size(1)
+        members = block.logits.size(1)
         sums = peer_cross_entropy_(
             block,
-            self.cross_entropy_weight(leaves, block.ramp),
-            self.kd_weight(leaves, block.ramp),
+            self.cross_entropy_weight(members, block.ramp),
+            self.kd_weight(members, block.ramp),
             self.settings.temperature,
             self.detach,
         )

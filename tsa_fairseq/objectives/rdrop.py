@@ -16,9 +16,9 @@ class RDrop(PairwiseObjective):
     published = Published("rdrop", alpha=5.0, detach_targets=False, direction="seek")
     views = 2
 
-    def kd_weight(self, leaves: int, ramp: float) -> float:
+    def kd_weight(self, members: int, ramp: float) -> float:
         """½ α · w(t)."""
-        return 0.5 * super().kd_weight(leaves, ramp)
+        return 0.5 * super().kd_weight(members, ramp)
 
     def divergence(self) -> str:
         """For the formula."""

@@ -2,10 +2,10 @@
 
 from torch import Tensor
 
-from tsa_fairseq.divergence import smoothed_cross_entropy, target_nll, tempered
 from tsa_fairseq.objectives.base import TargetObjective
+from tsa_fairseq.objectives.blocks import Term, TokenBlock
+from tsa_fairseq.objectives.divergence import smoothed_cross_entropy, target_nll, tempered
 from tsa_fairseq.objectives.settings import Published
-from tsa_fairseq.outputs import Term, TokenBlock
 
 
 class SOKD(TargetObjective):
@@ -16,7 +16,7 @@ class SOKD(TargetObjective):
 
     Source: Semi-Online Knowledge Distillation (Liu, Liu, Huang, arXiv 2111.11747); T = 4, all
     weights 1, no ramp. The student there is one network, here every leaf is one and the bridge
-    learns from their mean divergence. The bridge (:class:`tsa_fairseq.heads.Bridge`) starts from
+    learns from their mean divergence. The bridge (``Bridge`` among the plugin's heads) starts from
     the teacher's top layers, and the teacher is in evaluation mode: neither is so in their code.
     """
 
@@ -29,7 +29,7 @@ class SOKD(TargetObjective):
     def distillation(self, block: TokenBlock) -> Tensor:
         """The leaves' KL from the bridge: K x N."""
         temperature = self.settings.temperature
-        target = self.stopped(tempered(block.others["bridge"], temperature))
+        target = self.as_target(tempered(block.others["bridge"], temperature))
         return self.towards(target, tempered(block.log_probs, temperature))
 
     def further_terms(self, block: TokenBlock, ramp: float) -> list[Term]:
@@ -37,16 +37,16 @@ class SOKD(TargetObjective):
 
         They are weighted by K because :meth:`weigh` divides by it.
         """
-        leaves, vocabulary = block.log_probs.size(0), block.log_probs.size(-1)
+        members, vocabulary = block.log_probs.size(0), block.log_probs.size(-1)
         temperature = self.settings.temperature
         bridge, teacher = block.others["bridge"], block.others["teacher"]
         ce = smoothed_cross_entropy(bridge, block.target)
         at_t = tempered(bridge, temperature)
-        of_leaves = self.stopped(tempered(block.log_probs, temperature))
+        of_leaves = self.as_target(tempered(block.log_probs, temperature))
         from_teacher = self.towards(tempered(teacher, temperature), at_t)
         from_leaves = self.towards(of_leaves, at_t).mean(dim=0)
-        ce_weight = leaves * self.cross_entropy_weight(leaves, ramp)
-        kd_weight = leaves * self.kd_weight(leaves, ramp)
+        ce_weight = members * self.cross_entropy_weight(members, ramp)
+        kd_weight = members * self.kd_weight(members, ramp)
         return [
             Term("bridge_ce", ce_weight, ce.combine(block.label_smoothing, vocabulary)),
             Term("bridge_from_teacher", kd_weight, temperature**2 * from_teacher),

@@ -1,0 +1,169 @@
+"""``tsa-fairseq export``: a leaf for fairseq without the plugin, or for CTranslate2."""
+
+import argparse
+import sys
+from argparse import Namespace
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from tsa_fairseq.deploy.ctranslate import check_representable
+from tsa_fairseq.deploy.export import TEACHER_FLAG, TreeCheckpoint
+from tsa_fairseq.deploy.package import MODEL, TARGETS, Package, origin
+from tsa_fairseq.deploy.validation import METRICS, Scores, leaf_scores
+from tsa_fairseq.errors import UsageError, check_choice
+from tsa_fairseq.files.checkpoint import count_parameters
+from tsa_fairseq.files.dictionaries import Dictionaries
+from tsa_fairseq.files.folders import check_target, write_whole
+from tsa_fairseq.files.subwords import check_pieces
+from tsa_fairseq.plugin.teacher import read_teacher
+
+DEFAULT_METRIC = "nll"
+
+
+def add_export(commands: Any) -> None:
+    """The command's options."""
+    parser: argparse.ArgumentParser = commands.add_parser(
+        "export", help="write a leaf for fairseq without the plugin, or for CTranslate2"
+    )
+    parser.add_argument("checkpoint", metavar="CHECKPOINT", help="of a tree")
+    parser.add_argument("out", metavar="OUT", help="a new folder; with --leaf all, of folders")
+    parser.add_argument(
+        "--leaf",
+        default="0",
+        metavar="N|best|all|bridge",
+        help="best on the validation data; bridge: the teacher that --kd-objective sokd improved "
+        "(default: %(default)s)",
+    )
+    parser.add_argument(
+        "--to", default=TARGETS[0], metavar="|".join(TARGETS), help="default: %(default)s"
+    )
+    parser.add_argument(
+        "--quantization",
+        metavar="TYPE",
+        help="of CTranslate2's weights, such as int8 or float16 (default: float32)",
+    )
+    parser.add_argument(
+        "--metric",
+        metavar="|".join(METRICS),
+        help="of --leaf best: nll of the reference, or sacreBLEU of a translation with beam 5 "
+        f"(default: {DEFAULT_METRIC})",
+    )
+    parser.add_argument(
+        "--data", help="what fairseq-preprocess made (default: what the checkpoint names)"
+    )
+    parser.add_argument("--subwords", metavar="FILE", help="a sentencepiece model to put beside it")
+    parser.add_argument(
+        TEACHER_FLAG, metavar="FILE", help="of --leaf bridge (default: what the checkpoint names)"
+    )
+    parser.add_argument("--force", action="store_true", help="replace an export in OUT")
+    parser.set_defaults(run=export)
+
+
+def export(args: Namespace) -> str:
+    """Write leaves, or the bridge, as plain models, and say how to use them.
+
+    Raises:
+        UsageError: no such leaf, a file that cannot be read, a folder that exists, a target that
+            cannot represent the model.
+    """
+    _check_flags(args)
+    checkpoint = TreeCheckpoint.read(args.checkpoint)
+    leaves = _leaves(args.leaf, checkpoint)
+    inputs = [args.checkpoint]
+    teacher = ""
+    if args.leaf == "bridge":
+        teacher = checkpoint.check_bridge(args.teacher)
+        inputs.append(teacher)
+    if args.to == "ctranslate2":
+        _, of_teacher = read_teacher(teacher, lazy=True) if teacher else (None, None)
+        task = checkpoint.task.get("_name") or checkpoint.task.get("task") or "translation"
+        check_representable(of_teacher or checkpoint.arguments, task, args.quantization)
+    dictionaries = Dictionaries.find(checkpoint.state, args.data, "--data")
+    inputs.append(dictionaries.folder)
+    if args.subwords is not None:
+        inputs.append(args.subwords)
+
+    def check() -> None:
+        check_target(Path(args.out), args.force, inputs)
+
+    check()
+    if args.subwords is not None:
+        check_pieces(args.subwords, "--subwords", dictionaries.source_words.symbols)
+    package = Package(args.to, args.quantization, dictionaries, args.subwords)
+    scores: Scores | None = None
+    if args.leaf == "best":
+        metric = args.metric or DEFAULT_METRIC
+        scores = leaf_scores(metric, args.checkpoint, dictionaries.folder, progress)
+        checkpoint.check_unchanged()
+        leaves = [scores.best]
+    written = _write(args, checkpoint, leaves, package, scores, teacher, check)
+    lines = []
+    for name, (folder, parameters) in written.items():
+        size = (folder / MODEL[args.to]).stat().st_size
+        lines.append(f"{name} -> {folder}: {parameters:,} parameters, {size:,} bytes")
+        lines += [] if scores is None else [str(scores)]
+        lines.append(package.command(folder))
+    return "\n".join(lines)
+
+
+def _check_flags(args: Namespace) -> None:
+    check_choice("--to", args.to, TARGETS)
+    check_choice("--metric", args.metric, METRICS)
+    for flag, value, needed, of in (
+        ("--quantization", args.quantization, "ctranslate2", "--to"),
+        ("--metric", args.metric, "best", "--leaf"),
+        (TEACHER_FLAG, args.teacher, "bridge", "--leaf"),
+    ):
+        given = args.to if of == "--to" else args.leaf
+        if value is not None and given != needed:
+            raise UsageError(f"{flag}: got '{value}', which {of} {given} does not take")
+
+
+def _leaves(text: str, checkpoint: TreeCheckpoint) -> list[int]:
+    if text in ("best", "all"):
+        return list(range(checkpoint.topology.num_leaves))
+    if text == "bridge":
+        return []
+    if not text.isdecimal():
+        raise UsageError(f"--leaf: got '{text}'; expected a leaf's number, best, all or bridge")
+    checkpoint.topology.check_leaf(int(text), f"--leaf: got '{text}';")
+    return [int(text)]
+
+
+def _write(
+    args: Namespace,
+    checkpoint: TreeCheckpoint,
+    leaves: list[int],
+    package: Package,
+    scores: Scores | None,
+    teacher: str,
+    check: Callable[[], None],
+) -> dict[str, tuple[Path, int]]:
+    """Make the folders; where each is, by what is in it, and how many parameters that has."""
+    out = Path(args.out)
+    found: dict[str, tuple[Path, int]] = {}
+
+    def fill(folder: Path) -> None:
+        if teacher:
+            state = checkpoint.bridge(teacher, package.dictionaries)
+            said = origin(checkpoint, "bridge", teacher=Path(teacher).name)
+            package.write(state, said, folder)
+            found["bridge"] = out, count_parameters(state["model"])
+        for leaf in leaves:
+            if len(leaves) > 1:
+                progress(f"writing leaf {leaf}")
+            inside = f"leaf{leaf}" if args.leaf == "all" else "."
+            (folder / inside).mkdir(exist_ok=True)
+            state = checkpoint.leaf(leaf)
+            figures = {} if scores is None else scores.of(leaf)
+            package.write(state, origin(checkpoint, leaf, **figures), folder / inside)
+            found[f"leaf {leaf}"] = out / inside, count_parameters(state["model"])
+
+    write_whole(out, fill, check)
+    return found
+
+
+def progress(text: str) -> None:
+    """What is done now, on standard error."""
+    print(text, file=sys.stderr)

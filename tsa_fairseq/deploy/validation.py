@@ -1,0 +1,147 @@
+"""How well every leaf of a checkpoint does on validation data: nll or BLEU."""
+
+import math
+from argparse import Namespace
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from tsa_fairseq.errors import UsageError
+from tsa_fairseq.files.subwords import kind_of
+
+METRICS = ("nll", "bleu")
+SUBSET = "valid"
+BEAM = 5
+# Of a batch: enough for speed, little enough for any machine.
+MAX_TOKENS = 4000
+
+
+@dataclass(frozen=True)
+class Scores:
+    """A metric of every leaf.
+
+    Args:
+        metric: one of :data:`METRICS`.
+        values: by leaf; nll in bits a token.
+        signature: sacreBLEU's; empty for nll.
+    """
+
+    metric: str
+    values: tuple[float, ...]
+    signature: str = ""
+
+    @property
+    def best(self) -> int:
+        """The leaf that does best; one that has no number does not."""
+        choose = min if self.metric == "nll" else max
+        numbers = [leaf for leaf, value in enumerate(self.values) if math.isfinite(value)]
+        return choose(numbers, key=self.values.__getitem__)
+
+    def of(self, leaf: int) -> dict[str, float | str]:
+        """One leaf's figures, by name."""
+        signature = {"signature": self.signature} if self.signature else {}
+        return {f"{SUBSET}_{self.metric}": self.values[leaf], **signature}
+
+    def __str__(self) -> str:
+        digits, unit = (3, "bits a token") if self.metric == "nll" else (2, self.signature)
+        leaves = ", ".join(f"leaf {k} {value:.{digits}f}" for k, value in enumerate(self.values))
+        return f"validation {self.metric}, {unit}: {leaves}"
+
+
+@torch.no_grad()
+def leaf_scores(metric: str, path: str, data: str, say: Callable[[str], None]) -> Scores:
+    """Every leaf's nll of the reference, or sacreBLEU of its translation.
+
+    BLEU is that of text whose subwords are joined (sentencepiece's, or those that end in ``@@``).
+
+    Args:
+        metric: one of :data:`METRICS`.
+        path: a tree's checkpoint, which was found safe to read.
+        data: what fairseq-preprocess made.
+        say: shows progress.
+
+    Raises:
+        UsageError: there is no validation data, or no leaf that predicts anything.
+    """
+    from fairseq import checkpoint_utils
+
+    models, _, task = checkpoint_utils.load_model_ensemble_and_task(
+        [path],
+        arg_overrides={"data": data, "encoder_embed_path": None, "decoder_embed_path": None},
+    )
+    try:
+        task.load_dataset(SUBSET)
+    except FileNotFoundError:
+        raise UsageError(
+            f"--data: '{data}' has no {SUBSET} data; expected what fairseq-preprocess made"
+        ) from None
+    model: Any = models[0].eval()
+    batches = list(_batches(model, task))
+    if not batches:
+        raise UsageError(f"--data: '{data}' has no {SUBSET} sentence that the model can read")
+    found = (_nll if metric == "nll" else _bleu)(model, task, batches, say)
+    if not any(map(math.isfinite, found.values)):
+        raise UsageError(f"CHECKPOINT: '{path}': no leaf has a {metric} that is a number")
+    return found
+
+
+def _batches(model: Any, task: Any) -> Iterator[dict[str, Any]]:
+    from fairseq.utils import resolve_max_positions
+
+    return task.get_batch_iterator(
+        dataset=task.dataset(SUBSET),
+        max_tokens=MAX_TOKENS,
+        max_positions=resolve_max_positions(
+            task.max_positions(), model.max_positions(), MAX_TOKENS
+        ),
+        ignore_invalid_inputs=True,
+    ).next_epoch_itr(shuffle=False)
+
+
+def _nll(
+    model: Any, task: Any, batches: list[dict[str, Any]], say: Callable[[str], None]
+) -> Scores:
+    from tsa_fairseq.plugin.criterion import TSAOnlineKDCriterion
+    from tsa_fairseq.plugin.kd_flags import TSAOnlineKDConfig
+
+    # cross entropy alone, whatever the tree was trained with
+    criterion = TSAOnlineKDCriterion(
+        TSAOnlineKDConfig(kd_objective="none", sentence_avg=False, max_update=0), task
+    )
+    leaves = model.decoder.topology.num_leaves
+    names = [f"nll_leaf{leaf}" for leaf in range(leaves)] if leaves > 1 else ["nll_loss"]
+    sums, tokens = torch.zeros(leaves, dtype=torch.float64), 0
+    say(f"nll of {leaves} leaves, {len(batches)} batches")
+    for sample in batches:
+        _, _, logs = criterion(model, sample)
+        sums += torch.stack([logs[name].double() for name in names])
+        tokens += sample["ntokens"]
+    return Scores("nll", tuple((sums / tokens / math.log(2)).tolist()))
+
+
+def _bleu(
+    model: Any, task: Any, batches: list[dict[str, Any]], say: Callable[[str], None]
+) -> Scores:
+    from sacrebleu.metrics.bleu import BLEU
+
+    generator = task.build_generator([model], Namespace(beam=BEAM))
+    words = task.target_dictionary
+    joined = kind_of(words.symbols)
+    references = [
+        words.string(row[row != words.pad()], joined, escape_unk=True)
+        for sample in batches
+        for row in sample["target"]
+    ]
+    values, metric = [], BLEU()
+    for leaf in range(model.decoder.topology.num_leaves):
+        say(f"translating {len(references):,} sentences with leaf {leaf}")
+        model.decoder.inference = leaf
+        translations = [
+            words.string(hypotheses[0]["tokens"], joined)
+            for sample in batches
+            for hypotheses in task.inference_step(generator, [model], sample)
+        ]
+        values.append(metric.corpus_score(translations, [references]).score)
+    return Scores("bleu", tuple(values), str(metric.get_signature()))

@@ -1,0 +1,113 @@
+"""The dictionaries of a model, which fairseq keeps beside its data, not in its checkpoints."""
+
+import os
+import re
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+from fairseq.data import Dictionary
+
+from tsa_fairseq.errors import UsageError
+from tsa_fairseq.files.checkpoint import model_arguments, stored_data
+
+
+@dataclass(frozen=True)
+class Dictionaries:
+    """The languages of a model, where their dictionaries are, and what these hold."""
+
+    folder: str
+    source: str
+    target: str
+    source_words: Dictionary
+    target_words: Dictionary
+
+    @classmethod
+    def find(
+        cls, state: dict[str, Any], given: str | None, flag: str, beside: str = ""
+    ) -> "Dictionaries":
+        """In the folder that was given, or else beside the checkpoint or in the data that it names.
+
+        Args:
+            state: a checkpoint.
+            given: a folder; None if the user did not say.
+            flag: how the user says it, for the message.
+            beside: the checkpoint's own folder, if they may lie there.
+
+        Raises:
+            UsageError: they are not there, are broken, or are not those of the model.
+        """
+        stored = stored_data(state)
+        places = [given] if given else [place for place in (beside, stored) if place]
+        for place in places:
+            languages = _languages(state, place)
+            if languages and not _missing(place, languages):
+                files = [_file(place, language) for language in languages]
+                words = [_read(file, flag) for file in files]
+                _check_sizes(state, files, words, flag)
+                return cls(place, *languages, *words)
+        last = given or stored
+        languages = _languages(state, last)
+        lacks = _missing(last, languages) or "data of two languages"
+        said = f"got '{given}', which" if given else f"not given, and '{stored}'"
+        raise UsageError(f"{flag}: {said} has no {lacks}; expected what fairseq-preprocess made")
+
+    def copy_to(self, folder: Path) -> None:
+        """Both files, as they are."""
+        for language in (self.source, self.target):
+            file = _file(self.folder, language)
+            shutil.copyfile(file, folder / os.path.basename(file))
+
+    def task(self) -> Any:
+        """As much of fairseq's translation task as building a model takes."""
+        return SimpleNamespace(
+            source_dictionary=self.source_words,
+            target_dictionary=self.target_words,
+            cfg=SimpleNamespace(source_lang=self.source, target_lang=self.target),
+        )
+
+
+def _file(folder: str, language: str) -> str:
+    return os.path.join(folder, f"dict.{language}.txt")
+
+
+def _missing(folder: str, languages: list[str]) -> str | None:
+    """The first dictionary that a folder does not have."""
+    files = (_file(folder, language) for language in languages)
+    return next((os.path.basename(file) for file in files if not os.path.isfile(file)), None)
+
+
+def _read(file: str, flag: str) -> Dictionary:
+    try:
+        return Dictionary.load(file)
+    except Exception as error:  # fairseq raises ValueError, RuntimeError or a bare Exception
+        reason = str(error).strip().splitlines()[0]
+        raise UsageError(f"{flag}: '{file}' is not a dictionary of fairseq's: {reason}") from None
+
+
+def _check_sizes(
+    state: dict[str, Any], files: list[str], dictionaries: list[Dictionary], flag: str
+) -> None:
+    for side, file, words in zip(("encoder", "decoder"), files, dictionaries, strict=True):
+        rows = state["model"][f"{side}.embed_tokens.weight"].size(0)
+        if len(words) != rows:
+            raise UsageError(
+                f"{flag}: '{file}' has {len(words):,} words, the model {rows:,}; "
+                "expected the dictionary that it was trained with"
+            )
+
+
+def _languages(state: dict[str, Any], folder: str) -> list[str]:
+    """Source and target: what the checkpoint says, or else the data; empty if neither tells."""
+    task = model_arguments(state, "task")
+    stored = [getattr(task, f"{side}_lang", None) for side in ("source", "target")]
+    if None not in stored:
+        return [str(language) for language in stored]
+    # as fairseq infers them, from names such as train.de-en.de.idx
+    for name in sorted(os.listdir(folder)) if os.path.isdir(folder) else []:
+        found = re.fullmatch(r"\w+\.(\w+)-(\w+)\.\w+\.idx", name)
+        if found is not None:
+            return [found.group(1), found.group(2)]
+    return []

@@ -1,0 +1,139 @@
+"""The arguments of ``tsa_transformer``: what the command line left open, and what cannot work."""
+
+import os
+import re
+from argparse import Namespace
+
+from fairseq.models.transformer import base_architecture
+
+from tsa_fairseq.errors import UsageError, check_choice
+from tsa_fairseq.files.checkpoint import check_exists, checksum
+from tsa_fairseq.objectives import check_name
+from tsa_fairseq.plugin.heads import bridge_layers
+from tsa_fairseq.plugin.kd_flags import (
+    ONE_LEAF_OBJECTIVE,
+    TREE_OBJECTIVE,
+    check_group,
+    objective_from_flags,
+    views_from_flags,
+)
+from tsa_fairseq.plugin.resume import follow_checkpoint
+from tsa_fairseq.plugin.teacher import TEACHER_FLAG, read_teacher
+from tsa_fairseq.plugin.warm_start import INIT_FLAG
+from tsa_fairseq.tree.mixture import MIXTURES, Mixture
+from tsa_fairseq.tree.peers import PEER_STARTS
+from tsa_fairseq.tree.topology import Topology
+
+CRITERION = "tsa_online_kd"
+
+
+def complete_arguments(args: Namespace) -> None:
+    """Fill in what the command line left open, and refuse what cannot work.
+
+    fairseq calls this while it parses the command line, before any data is read.
+
+    Raises:
+        UsageError: a bad tree or leaf, or an option that cannot work with a tree.
+    """
+    base_architecture(args)
+    if args.decoder_layers < 1:
+        raise UsageError(f"--decoder-layers: got {args.decoder_layers}; expected 1 or more")
+    # fairseq-train parses its command line: a checkpoint's arguments have the model's name, too
+    training = (
+        hasattr(args, "save_dir") and hasattr(args, "max_update") and not hasattr(args, "_name")
+    )
+    if training and getattr(args, "criterion", None) == CRITERION:
+        if args.kd_objective is not None:
+            check_name(args.kd_objective)
+        follow_checkpoint(args)
+    if not getattr(args, "tree", None):
+        # R-Drop is the plain Transformer in two views
+        rdrop = getattr(args, "kd_objective", None) == "rdrop"
+        args.tree = str(args.decoder_layers if rdrop else Topology.balanced(args.decoder_layers))
+    args.tree_inference = getattr(args, "tree_inference", None) or "leaf:0"
+    args.tree_init_from = getattr(args, "tree_init_from", None)
+    args.tree_peers = getattr(args, "tree_peers", None) or PEER_STARTS[0]
+    args.tree_init_peers = getattr(args, "tree_init_peers", None) or args.tree_peers
+
+    _refuse_unsupported(args)
+    topology = Topology.parse(args.tree, args.decoder_layers)
+    leaf = inference(args.tree_inference)
+    if isinstance(leaf, int) and leaf >= topology.num_leaves:
+        raise UsageError(
+            f"--tree-inference: got 'leaf:{leaf}'; "
+            f"the tree '{args.tree}' has leaf:0 to leaf:{topology.num_leaves - 1}"
+        )
+    if leaf == "gate" and getattr(args, "kd_objective", None) != "one":
+        raise UsageError(
+            "--tree-inference: got 'gate'; a gate is what --kd-objective one trains: "
+            "expected leaf:N or ensemble"
+        )
+    for flag, start in (
+        ("--tree-peers", args.tree_peers),
+        ("--tree-init-peers", args.tree_init_peers),
+    ):
+        check_choice(flag, start, PEER_STARTS)
+        if start == "attention" and args.no_cross_attention:
+            raise UsageError(
+                f"{flag}: got 'attention' with --no-cross-attention, by which layers have "
+                "none to the encoder; expected fresh or copy"
+            )
+    if args.tree_init_from:
+        check_exists(args.tree_init_from, INIT_FLAG)
+    if training:
+        _check_criterion(args, topology)
+
+
+def _check_criterion(args: Namespace, topology: Topology) -> None:
+    """Refuse bad flags of the criterion now: with several GPUs it is built in other processes."""
+    criterion = getattr(args, "criterion", None)
+    if criterion == CRITERION:
+        if args.kd_objective is None:
+            plain = topology.num_leaves == 1 and args.kd_views in (None, 1)
+            args.kd_objective = ONE_LEAF_OBJECTIVE if plain else TREE_OBJECTIVE
+        objective = objective_from_flags(args)
+        views = views_from_flags(args, objective)
+        check_group(objective, views, args.tree, topology.num_leaves)
+        if args.kd_teacher:
+            check_exists(args.kd_teacher, TEACHER_FLAG)
+            # a training may be resumed from another folder
+            args.kd_teacher = os.path.abspath(args.kd_teacher)
+            args.kd_teacher_checksum = checksum(args.kd_teacher, TEACHER_FLAG)
+            _, of_teacher = read_teacher(args.kd_teacher, lazy=True)
+            if objective.head == "bridge":
+                args.kd_bridge_layers = bridge_layers(args, of_teacher.decoder_layers)
+    elif topology.num_leaves > 1:
+        raise UsageError(
+            f"--criterion: got '{criterion}', which would train leaf 0 of the tree "
+            f"'{args.tree}' alone; expected {CRITERION}"
+        )
+
+
+def _refuse_unsupported(args: Namespace) -> None:
+    refused = {
+        "adaptive_softmax_cutoff": "the leaves' predictions must be over the whole vocabulary",
+        "decoder_layers_to_keep": "pruning by layer number would break the tree's paths",
+        "base_layers": "BASE layers are inserted between the layers that the tree counts",
+    }
+    for name, reason in refused.items():
+        value = getattr(args, name, None)
+        if value:
+            flag = "--" + name.replace("_", "-")
+            raise UsageError(f"{flag}: got '{value}'; it cannot be used with a tree: {reason}")
+
+
+def inference(text: str) -> int | Mixture:
+    """The leaf that ``--tree-inference`` names, or the mixture of all.
+
+    Raises:
+        UsageError: it names none.
+    """
+    for mixture in MIXTURES:
+        if text == mixture:
+            return mixture
+    match = re.fullmatch(r"leaf:([0-9]+)", text)
+    if match is None:
+        raise UsageError(
+            f"--tree-inference: got '{text}'; expected leaf:N, such as leaf:0, ensemble or gate"
+        )
+    return int(match.group(1))

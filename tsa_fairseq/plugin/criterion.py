@@ -1,0 +1,200 @@
+"""``--criterion tsa_online_kd``: cross entropy of every leaf, and what leaves teach each other."""
+
+import logging
+import math
+from typing import Any
+
+import torch
+from fairseq import utils
+from fairseq.criterions import FairseqCriterion, register_criterion
+from fairseq.logging import metrics
+from torch import Tensor
+
+from tsa_fairseq.errors import UsageError
+from tsa_fairseq.loss.dense import dense_loss
+from tsa_fairseq.loss.fused import FusedLoss
+from tsa_fairseq.objectives.blocks import LossSums
+from tsa_fairseq.plugin.kd_flags import TSAOnlineKDConfig, objective_from_flags, views_from_flags
+from tsa_fairseq.plugin.teacher import Teacher
+from tsa_fairseq.tree.outputs import TreeOutput
+from tsa_fairseq.tree.views import Views
+
+logger = logging.getLogger(__name__)
+
+# Of the figures that are means over tokens, beside those called nll_: bits, or shares and the like.
+UNITS = {
+    **dict.fromkeys(("kd_loss", "pairwise_kl"), math.log(2)),
+    **dict.fromkeys(("kd_weight", "disagreement", "diversity"), 1.0),
+}
+
+
+@register_criterion("tsa_online_kd", dataclass=TSAOnlineKDConfig)
+class TSAOnlineKDCriterion(FairseqCriterion):
+    """An objective's loss, averaged over the leaves: settings of the plain model carry over.
+
+    Raises:
+        UsageError: a flag out of range.
+    """
+
+    def __init__(self, cfg: TSAOnlineKDConfig, task: Any) -> None:
+        super().__init__(task)
+        self.objective = objective_from_flags(cfg)
+        self.views = views_from_flags(cfg, self.objective)
+        self.sentence_avg = cfg.sentence_avg
+        self.label_smoothing = cfg.label_smoothing
+        self.ignore_prefix_size = cfg.ignore_prefix_size
+        self.trunk_gradient = cfg.kd_trunk_gradient or self.objective.trunk_gradient
+        # no module, and so in no state dict
+        self.teacher = Teacher(cfg.kd_teacher, task) if cfg.kd_teacher else None
+        self.fused = cfg.kd_loss == "fused"
+        self.block_tokens = cfg.kd_block_tokens
+        name, views = self.objective.published.objective, ""
+        if self.views.count > 1:
+            read = "dealt out to the leaves" if self.views.dealt else "each read by every leaf"
+            views = f"; {self.views.count} views, {read}"
+        logger.info("objective %s: %s%s", name, self.objective.formula(), views)
+
+    def forward(
+        self, model: Any, sample: dict[str, Any], reduce: bool = True
+    ) -> tuple[Tensor, int, dict[str, Any]]:
+        """The loss of one batch, its sample size, and sums for the log.
+
+        Args:
+            model: a ``tsa_transformer``, or fairseq's wrapper around one.
+            sample: a batch of fairseq's translation task; it is not changed.
+            reduce: sum the loss over tokens; otherwise it is B * T values, 0 at pads, and computed
+                densely: each of them may have a gradient of its own.
+
+        Raises:
+            SystemExit: the model has no tree, or the loss of finite features is not finite. Not a
+                UsageError: fairseq answers an exception during a step by writing a checkpoint.
+        """
+        if not hasattr(model.decoder, "leaf_features"):
+            raise SystemExit(
+                "error: --criterion: got 'tsa_online_kd', which needs a tree: expected "
+                f"--arch tsa_transformer or a named one, not {type(model).__name__}"
+            )
+        output = self._output(model, sample["net_input"])
+        target = model.get_targets(sample, None)
+        if self.ignore_prefix_size:
+            target = target[:, self.ignore_prefix_size :]
+            output = output.at_tokens(lambda tensor: tensor[:, self.ignore_prefix_size :])
+        real = target.ne(self.padding_idx)  # B x T
+        ramp = self.objective.settings.ramp(output.num_updates)
+        if self.fused and reduce:
+            loss, sums = self._fused_loss(output, target, real, ramp)
+        else:
+            loss, sums = dense_loss(
+                output, target, real, self.objective, ramp, self.label_smoothing, reduce
+            )
+        _check_finite(sums, output, real)
+        sample_size = sample["target"].size(0) if self.sentence_avg else sample["ntokens"]
+        logs = {
+            **self._logs(loss, sums, output.leaf_of, real, ramp),
+            "ntokens": sample["ntokens"],
+            "nsentences": sample["target"].size(0),
+            "sample_size": sample_size,
+        }
+        return loss, sample_size, logs
+
+    def _output(self, model: Any, net_input: dict[str, Any]) -> TreeOutput:
+        """Of the tree, its heads and the teacher; in several views while training only."""
+        teacher = None
+        if self.teacher is not None:
+            bridge = model.heads["bridge"].below if "bridge" in model.heads else 0
+            teacher = self.teacher(net_input, next(model.parameters()), bridge)
+        output = model(
+            **net_input,
+            leaves="all",
+            trunk_gradient=self.trunk_gradient,
+            views=self.views if model.training else Views(),
+            teacher=teacher,
+        )
+        head = self.objective.head
+        if head is not None and head not in {**output.heads, **output.others}:
+            raise SystemExit(
+                f"error: --kd-objective: got '{self.objective.published.objective}', but the model "
+                f"was built without its {head}; expected the objective that it was trained with"
+            )
+        return output
+
+    def _fused_loss(
+        self, output: TreeOutput, target: Tensor, real: Tensor, ramp: float
+    ) -> tuple[Tensor, LossSums]:
+        tokens = real.flatten().nonzero().squeeze(-1)  # N, of B * T
+
+        def without_pads(tensor: Tensor) -> Tensor:
+            return tensor.flatten(0, 1).index_select(0, tokens)
+
+        output = output.at_tokens(without_pads)
+        fused = FusedLoss(self.objective, ramp, self.label_smoothing, self.block_tokens)
+        try:
+            return fused(
+                torch.stack(output.features, dim=1),  # N x K x D, which blocks are cut from
+                output.output_matrix,
+                without_pads(target),
+                output.heads,
+                output.others,
+                output.leaf_of,
+            )
+        except UsageError as error:
+            raise SystemExit(error.code) from None
+
+    def _logs(
+        self, loss: Tensor, sums: LossSums, leaf_of: tuple[int, ...], real: Tensor, ramp: float
+    ) -> dict[str, Any]:
+        by_leaf = {
+            f"nll_leaf{leaf}": sums.nll[[m for m, of in enumerate(leaf_of) if of == leaf]].mean(0)
+            for leaf in sorted(set(leaf_of))
+        }
+        logs: dict[str, Any] = {"loss": loss.data, "nll_loss": by_leaf["nll_leaf0"]}
+        if len(by_leaf) > 1:
+            logs.update(by_leaf)
+        if sums.compared:
+            logs.update(sums.compared)
+            logs["real_tokens"] = real.sum()
+            logs["kd_weight"] = self.objective.kd_weight(len(leaf_of), ramp) * logs["real_tokens"]
+        return logs
+
+    @classmethod
+    def reduce_metrics(cls, logging_outputs: list[dict[str, Any]]) -> None:
+        """Turn sums over all workers and batches into the figures that fairseq shows.
+
+        Losses, likelihoods and divergences are in bits a token, as everywhere in fairseq.
+        """
+        sums: dict[str, Any] = {}
+        for log in logging_outputs:
+            for name, value in log.items():
+                sums[name] = sums.get(name, 0) + value
+        ntokens, sample_size = sums["ntokens"], sums["sample_size"]
+        bits = math.log(2)
+
+        metrics.log_scalar("loss", sums["loss"] / sample_size / bits, sample_size, round=3)
+        for name in (name for name in sums if name.startswith("nll_")):
+            metrics.log_scalar(name, sums[name] / ntokens / bits, ntokens, round=3)
+        metrics.log_derived("ppl", lambda meters: utils.get_perplexity(meters["nll_loss"].avg))
+        if "real_tokens" not in sums:
+            return
+        # nothing is compared at the tokens that --ignore-prefix-size leaves out
+        real = sums["real_tokens"]
+        for name, unit in UNITS.items():
+            if name in sums:
+                metrics.log_scalar(name, sums[name] / real / unit, real, round=4)
+
+    @staticmethod
+    def logging_outputs_can_be_summed() -> bool:
+        """True: every figure in the log is a sum over tokens."""
+        return True
+
+
+def _check_finite(sums: LossSums, output: TreeOutput, real: Tensor) -> None:
+    """Stop before a NaN reaches any parameter, and say where it came from.
+
+    Features that are not finite are left to fairseq, which says what layer they come from; in half
+    precision it leaves such a batch out.
+    """
+    found = sums.first_not_finite(output.leaf_of)
+    if found is None or not all(bool(f[real].isfinite().all()) for f in output.features):
+        return
+    when = "in validation" if output.num_updates is None else f"at update {output.num_updates}"
+    raise SystemExit(f"error: {when}, {found}; the checkpoints written so far are good")

@@ -1,0 +1,116 @@
+"""Running decoder layers: what each is given beside its state, and layers dropped in training."""
+
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+from fairseq.models.transformer import TransformerDecoderBase
+from fairseq.modules import LayerDropModuleList
+from torch import Tensor, nn
+
+from tsa_fairseq.tree.views import ViewPlan
+
+
+class LayerInputs(NamedTuple):
+    """What every decoder layer is given beside its state."""
+
+    encoder_out: Tensor  # S x B x D
+    encoder_padding_mask: Tensor | None  # B x S, True at pads
+    self_attn_mask: Tensor | None  # T x T, -inf above the diagonal; None step by step
+    self_attn_padding_mask: Tensor | None  # B x T, True at pads
+    incremental_state: dict[str, Any] | None  # of fairseq's, step by step
+
+    @classmethod
+    def of_batch(
+        cls,
+        decoder: TransformerDecoderBase,
+        prev_output_tokens: Tensor,
+        encoder_out: dict[str, list[Tensor]],
+        embedded: Tensor,
+        incremental_state: dict[str, Any] | None = None,
+    ) -> "LayerInputs":
+        """As fairseq's decoder makes them.
+
+        Args:
+            decoder: whose layers they are for.
+            prev_output_tokens: the target, shifted right; B x T.
+            encoder_out: what the encoder returned.
+            embedded: the first layer's state, T x B x D.
+            incremental_state: given, only the last position is computed.
+        """
+        step_by_step = incremental_state is not None
+        if step_by_step:
+            prev_output_tokens = prev_output_tokens[:, -1:]
+        padding = prev_output_tokens.eq(decoder.padding_idx)
+        encoder_padding = encoder_out["encoder_padding_mask"]
+        return cls(
+            encoder_out["encoder_out"][0],
+            encoder_padding[0] if encoder_padding else None,
+            None if step_by_step else decoder.buffered_future_mask(embedded),
+            padding if decoder.cross_self_attention or padding.any() else None,
+            incremental_state,
+        )
+
+    def run(
+        self, layer: Callable[..., Any], state: Tensor, need_attention: bool = False
+    ) -> tuple[Tensor, Tensor | None]:
+        """What a decoder layer makes of its state, T x B x D.
+
+        Returns:
+            The next state, and if asked for the attention to the source, B x T x S, the mean over
+            heads as fairseq returns it; None where there is none.
+        """
+        state, attention, *_ = layer(
+            state,
+            self.encoder_out,
+            self.encoder_padding_mask,
+            self.incremental_state,
+            self_attn_mask=self.self_attn_mask,
+            self_attn_padding_mask=self.self_attn_padding_mask,
+            need_attn=need_attention,
+            need_head_weights=need_attention,
+        )
+        if not need_attention or attention is None:
+            return state, None
+        return state, attention.float().to(state).mean(dim=0)
+
+    def of_node(self, plan: ViewPlan, depth: int, peer: int) -> "LayerInputs":
+        """For the views that one node computes."""
+
+        def rows(tensor: Tensor | None, dim: int) -> Tensor | None:
+            return None if tensor is None else plan.from_everything(tensor, depth, peer, dim)
+
+        return self._replace(
+            encoder_out=plan.from_everything(self.encoder_out, depth, peer, dim=1),
+            encoder_padding_mask=rows(self.encoder_padding_mask, 0),
+            self_attn_padding_mask=rows(self.self_attn_padding_mask, 0),
+        )
+
+
+def in_a_row(layers: list[nn.Module], drop: float, training: bool) -> nn.ModuleList:
+    """The list that fairseq's forward pass iterates over."""
+    if drop == 0:
+        return nn.ModuleList(layers)
+    row = LayerDropInPlace(drop, layers)
+    row.training = training
+    return row
+
+
+class LayerDropInPlace(LayerDropModuleList):
+    """fairseq's layer drop, with the same draws, but a dropped layer passes its input on.
+
+    The stock list leaves dropped layers out, after which nobody could say which of the decoder's
+    inner states went into which layer.
+    """
+
+    def __iter__(self) -> Iterator[Any]:
+        kept = set(super().__iter__())
+        for index in range(len(self)):
+            yield self[index] if self[index] in kept else dropped_layer
+
+
+def dropped_layer(state: Tensor, *_: Any, **__: Any) -> tuple[Tensor, None, None]:
+    """What stands in for a layer: the identity.
+
+    The view keeps its output apart from its input, for gradient hooks.
+    """
+    return state.view_as(state), None, None

@@ -1,0 +1,40 @@
+"""``--tree-peers``: how the layers beside leaf 0 start.
+
+Leaves that are drawn one by one read the encoder through attentions that have nothing in common,
+and early in training their gradients disagree about what the encoder should be: it learns more
+slowly than a plain model's. Peers that start with leaf 0's attention to the encoder agree.
+"""
+
+from typing import Any, Literal, get_args
+
+import torch
+
+from tsa_fairseq.tree.decoder import TreeDecoder
+
+PeerStart = Literal["fresh", "attention", "copy"]
+PEER_STARTS: tuple[PeerStart, ...] = get_args(PeerStart)
+
+
+@torch.no_grad()
+def start_peers(decoder: TreeDecoder, start: PeerStart) -> None:
+    """Give every peer what it starts with of leaf 0's layer at its depth.
+
+    Nothing is drawn, and leaf 0 stays as it is.
+
+    Args:
+        decoder: its peers as they were drawn.
+        start: ``fresh``: nothing. ``attention``: the attention to the encoder, with its norm.
+            ``copy``: everything, and for a leaf the final norm: leaves differ by their dropout.
+    """
+    for depth, width in enumerate(decoder.topology.widths):
+        for peer in range(1, width):
+            first: Any = decoder.node(depth, 0)
+            other: Any = decoder.node(depth, peer)
+            if start == "copy":
+                other.load_state_dict(first.state_dict())
+            elif start == "attention":
+                for name in ("encoder_attn", "encoder_attn_layer_norm"):
+                    getattr(other, name).load_state_dict(getattr(first, name).state_dict())
+    if start == "copy" and decoder.layer_norm is not None:
+        for norm in decoder.leaf_norms.values():
+            norm.load_state_dict(decoder.layer_norm.state_dict())
