@@ -19,7 +19,9 @@ def draw(file: Path, out: Path) -> list[Path]:
     try:
         import matplotlib
     except ModuleNotFoundError:
-        raise StudyError("plot: draws with matplotlib, which is not installed: pip install matplotlib") from None
+        raise StudyError(
+            "plot: draws with matplotlib, which is not installed: pip install matplotlib"
+        ) from None
     matplotlib.use("Agg")
     matplotlib.rcParams.update({"svg.fonttype": "none", "svg.hashsalt": "tsa_fairseq"})
     protocols = {
@@ -29,8 +31,18 @@ def draw(file: Path, out: Path) -> list[Path]:
         raise StudyError(f"--results: {file} has no row of a plain run, named PROTOCOL-{PLAIN}")
     out.mkdir(parents=True, exist_ok=True)
     return [
-        _plot(protocols, "madds_total", "training compute, relative to the plain model's", out / "compute.svg"),
-        _plot(protocols, "disagreement", "share of words on which leaves disagree", out / "disagreement.svg"),
+        _plot(
+            protocols,
+            "madds_total",
+            "training compute, relative to the plain model's",
+            out / "compute.svg",
+        ),
+        _plot(
+            protocols,
+            "disagreement",
+            "share of words on which leaves disagree",
+            out / "disagreement.svg",
+        ),
     ]
 
 
@@ -60,7 +72,9 @@ def _points(axis: Any, name: str, runs: list[Summary], column: str, colour: str)
     for run in runs:
         place, score = run.spread(column), run.spread("bleu_average_test")
         if place is not None and score is not None:
-            points.append((place.mean / unit, score.mean - level, score.deviation or 0.0, run.label))
+            points.append(
+                (place.mean / unit, score.mean - level, score.deviation or 0.0, run.label)
+            )
     axis.errorbar(
         [x for x, *_ in points],
         [y for _, y, *_ in points],

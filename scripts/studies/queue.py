@@ -60,7 +60,7 @@ class Queue:
         Raises:
             StudyError: a run has other flags now; the file of results does not fit.
         """
-        rows = {run_id(row["run"], int(row["seed"])): row for row in results.read(self.rows)}
+        rows = {results.id_of(row): row for row in results.read(self.rows)}
         for run in self.chosen:
             begun = Begun.read(self.place.run(run.id))
             row = rows.get(run.id)

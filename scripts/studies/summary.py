@@ -2,7 +2,6 @@
 
 import csv
 import statistics
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -106,16 +105,19 @@ def summaries(file: Path) -> dict[str, list[Summary]]:
 
 def baselines(runs: list[Summary]) -> dict[str, Summary]:
     """Those of a protocol that there are, by what tables call them."""
-    return {
-        BASELINES[summary.label]: summary for summary in runs if summary.label in BASELINES
-    }
+    return {BASELINES[summary.label]: summary for summary in runs if summary.label in BASELINES}
 
 
-def nll_within(run: Summary, budget: Callable[[results.Row], float]) -> Spread | None:
-    """The least nll that a run reached within so many plain updates' worth of computing."""
+def nll_within(run: Summary, budget: float) -> Spread | None:
+    """The least nll that a run reached within so many plain updates' worth of computing.
+
+    What a run started from counts as computed before its first update.
+    """
     found = []
     for row in run.rows:
-        steps = budget(row) / float(row["madds_step"])
+        step = float(row["madds_step"])
+        before = float(row["madds_total"]) - step * float(row["updates"])
+        steps = (budget - before) / step
         reached = [nll for updates, nll in run.curves[int(row["seed"])] if updates <= steps]
         found += reached[-1:]
     return Spread.of(found)
@@ -140,7 +142,9 @@ def _curve(file: Path, row: results.Row) -> Curve:
     path = file.parent / "curves" / f"{results.id_of(row)}.csv"
     try:
         with open(path, encoding="utf-8", newline="") as lines:
-            points = [(float(e["num_updates"]), float(e["nll_loss"])) for e in csv.DictReader(lines)]
+            points = [
+                (float(e["num_updates"]), float(e["nll_loss"])) for e in csv.DictReader(lines)
+            ]
     except (OSError, KeyError, ValueError):
         raise StudyError(f"{path} cannot be read as a curve of nll_loss by num_updates") from None
     least, curve = float("inf"), []

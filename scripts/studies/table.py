@@ -3,7 +3,8 @@
 from pathlib import Path
 
 from studies import paired
-from studies.summary import PLAIN, BASELINES, Spread, Summary, baselines, lag, nll_within, summaries
+from studies.results import METRICS
+from studies.summary import BASELINES, PLAIN, Spread, Summary, baselines, lag, nll_within, summaries
 
 NOTES = """\
 BLEU and chrF: leaf 0 of the average of the best checkpoints, test_2016_flickr, beam 5; mean and
@@ -21,10 +22,11 @@ def markdown(file: Path) -> str:
     Raises:
         StudyError: the file of results, or one beside it, does not fit.
     """
-    parts = [_protocol(name, runs) for name, runs in summaries(file).items()]
-    signatures = {row["bleu_signature"] for runs in summaries(file).values() for s in runs for row in s.rows}
-    signatures |= {row["chrf_signature"] for runs in summaries(file).values() for s in runs for row in s.rows}
-    said = "\n".join(f"- `{signature}`" for signature in sorted(signatures))
+    protocols = summaries(file)
+    parts = [_protocol(name, runs) for name, runs in protocols.items()]
+    rows = [row for runs in protocols.values() for run in runs for row in run.rows]
+    signatures = {(metric, row[f"{metric}_signature"]) for row in rows for metric in METRICS}
+    said = "\n".join(f"- {metric}: `{text}`" for metric, text in sorted(signatures))
     return "\n\n".join([*parts, NOTES, said]) + "\n"
 
 
@@ -71,7 +73,15 @@ def _gain(run: Summary, other: Summary) -> str:
 
 def _more_heading(against: dict[str, Summary]) -> list[str]:
     return [
-        *("run", "best checkpoint", "ensemble", "best leaf", "step", "updates", "epoch of the best"),
+        *(
+            "run",
+            "best checkpoint",
+            "ensemble",
+            "best leaf",
+            "step",
+            "updates",
+            "epoch of the best",
+        ),
         *("lag behind plain",) * (BASELINES[PLAIN] in against),
         *(f"nll at {name}'s computing" for name in against),
     ]
@@ -95,7 +105,7 @@ def _within(run: Summary, other: Summary) -> str:
     """At what the baseline's seeds cost on average, so that other seeds can be compared too."""
     cost = other.spread("madds_total")
     assert cost is not None
-    return _written(nll_within(run, lambda _: cost.mean), 3)
+    return _written(nll_within(run, cost.mean), 3)
 
 
 def _written(spread: Spread | None, digits: int) -> str:
