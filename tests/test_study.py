@@ -778,7 +778,7 @@ def write_corpus(folder):
 @pytest.mark.slow
 @pytest.mark.skipif(not (ROOT / ".git").exists(), reason="takes a snapshot of a git repository")
 def test_a_real_run_is_killed_and_goes_on(tmp_path):
-    """kill -9 of the runner in mid-epoch: nothing lives on, and the parameters come out the same."""
+    """kill -9 of the runner in mid-epoch: the parameters and the row come out the same."""
     write_corpus(tmp_path / "corpus")
     (tmp_path / "runs.toml").write_text(TINY.replace("{sums}", f"{tmp_path}/corpus/SUMS"))
 
