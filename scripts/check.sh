@@ -12,7 +12,7 @@ usage: bash scripts/check.sh [--slow] [-- PYTEST-ARGUMENT...]
 Sets up .venv (scripts/setup.sh), then: ruff, mypy, the syntax of every shell script, pytest.
 
   --slow   also the tests marked slow
-  --       what follows goes to pytest, e.g. -- tests/test_topology.py -k grammar
+  --       what follows goes to pytest, e.g. -- tests/test_topology.py -k bad_tree
 EOF
 }
 

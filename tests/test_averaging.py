@@ -195,7 +195,7 @@ def test_a_file_that_appears_meanwhile_stays(folder, tmp_path, monkeypatch):
         out.write_text("mine")
         return {"model": {}}
 
-    monkeypatch.setattr("tsa_fairseq.cli.main.average", meanwhile)
+    monkeypatch.setattr("tsa_fairseq.cli.average.average", meanwhile)
     assert main(["average", str(out), str(folder), "--last", "2"]) == 1
     assert out.read_text() == "mine"
     assert [path.name for path in tmp_path.iterdir() if "partial" in path.name] == []

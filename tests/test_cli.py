@@ -1,3 +1,4 @@
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -5,9 +6,18 @@ from pathlib import Path
 import pytest
 
 import tsa_fairseq
-from tsa_fairseq.cli.main import main
+from tsa_fairseq.cli.main import SUBCOMMANDS, build_parser, main
 
 PACKAGE = Path(tsa_fairseq.__file__).parent
+STORED = Path(__file__).parent / "stored" / "0.2.0"
+# What pip writes for an entry point.
+SCRIPT = """import sys
+from tsa_fairseq.cli.main import main
+if __name__ == "__main__":
+    sys.argv[0] = sys.argv[0].removesuffix(".exe")
+    sys.exit(main())
+"""
+MISSING = "tsa_fairseq needs fairseq, which is not installed: pip install 'fairseq-fixed==0.12.3.1'"
 
 
 def output(capsys, *argv):
@@ -19,22 +29,15 @@ def test_path(capsys):
     assert output(capsys, "path") == f"{PACKAGE.resolve()}\n"
 
 
-def test_path_is_what_user_dir_takes(tmp_path):
+def test_path_is_what_user_dir_takes():
     """Installed and given as a path, the plugin must be one module."""
     check = (
         "import sys, argparse, tsa_fairseq; from fairseq import utils;"
         "utils.import_user_module(argparse.Namespace(user_dir=sys.argv[1]));"
         "from fairseq.models import ARCH_MODEL_REGISTRY as a; print('tsa_transformer' in a)"
     )
-    path = subprocess.run(
-        [sys.executable, "-m", "tsa_fairseq.cli.main", "path"],
-        capture_output=True, text=True, check=True, cwd=PACKAGE.parent,
-    ).stdout.strip()  # fmt: skip
-    done = subprocess.run(
-        [sys.executable, "-c", check, path],
-        capture_output=True, text=True, check=True, cwd=PACKAGE.parent,
-    )  # fmt: skip
-    assert done.stdout.strip() == "True"
+    path = python("-m", "tsa_fairseq.cli.main", "path").stdout.strip()
+    assert python("-c", check, path).stdout == "True\n"
 
 
 def test_tree(capsys):
@@ -108,15 +111,154 @@ def test_bad_input(argv, message, capsys):
     assert captured.out == ""
 
 
-def test_without_fairseq_the_import_says_what_to_install(tmp_path):
+@pytest.fixture
+def program(request, tmp_path):
+    """What Python is called with to run the command, as pip installs it unless said otherwise."""
+    name = getattr(request, "param", "tsa-fairseq")
+    if name == "-m":
+        return ["-m", "tsa_fairseq.cli.main"]
+    script = tmp_path / name
+    script.write_text(SCRIPT)
+    return [script]
+
+
+def python(*argv):
+    env = {**os.environ, "PYTHONPATH": str(PACKAGE.parent)}
+    argv = [sys.executable, *map(str, argv)]
+    return subprocess.run(argv, capture_output=True, text=True, env=env)
+
+
+@pytest.mark.parametrize(
+    "program", ["tsa-fairseq", "tsa-fairseq.exe", "-m"], indirect=True, ids=["pip", "Windows", "-m"]
+)
+@pytest.mark.parametrize(
+    "argv",
+    [
+        ["path"],
+        ["--help"],
+        ["--version"],
+        ["tree"],
+        ["tree", "--help"],
+        ["tree", "0[3,3]", "--arch", "tsa_transformer_multi30k", "--decoder-layers", "3",
+         "--vocabulary", "9712"],
+    ],
+    ids=" ".join,
+)  # fmt: skip
+def test_it_starts_at_once(program, argv):
+    """Importing torch or fairseq takes seconds, and every training command asks for the path."""
+    done = python("-X", "importtime", *program, *argv)
+    assert done.returncode == 0 and done.stdout
+    imported = {line.split("|")[-1].strip().split(".")[0] for line in done.stderr.splitlines()}
+    assert "tsa_fairseq" in imported
+    assert not imported & {"torch", "fairseq", "numpy", "omegaconf", "sentencepiece"}
+
+
+def test_what_needs_fairseq_has_it(program, tmp_path):
+    out = tmp_path / "out"
+    done = python(*program, "export", STORED / "tree.pt", out, "--data", STORED)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith(f"leaf 0 -> {out}: ")
+
+
+@pytest.mark.parametrize(
+    ("argv", "is_command"),
+    [
+        (["/usr/bin/tsa-fairseq", "path"], True),
+        (["tsa-fairseq.exe"], True),
+        (["/usr/bin/fairseq-train", "--user-dir", "tsa-fairseq"], False),
+        (["tsa-fairseq/train.py"], False),
+        (["-c"], False),
+        (["-m"], False),  # of another module
+        ([""], False),
+        ([], False),
+    ],
+)
+def test_only_the_command_waits_with_registering(argv, is_command, monkeypatch):
+    monkeypatch.setattr(sys, "argv", argv)
+    assert tsa_fairseq._is_command() == is_command
+
+
+def test_help_names_every_subcommand(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "200")
+    with pytest.raises(SystemExit) as end:
+        main(["--help"])
+    assert end.value.code == 0
+    shown = " ".join(capsys.readouterr().out.split())
+    assert tsa_fairseq.__doc__ in shown
+    for name, subcommand in SUBCOMMANDS.items():
+        assert f" {name} {subcommand.help}" in shown
+
+
+@pytest.mark.parametrize("name", SUBCOMMANDS)
+def test_every_subcommand_has_its_options(name, capsys):
+    with pytest.raises(SystemExit) as end:
+        build_parser([name]).parse_args([name, "--help"])
+    assert end.value.code == 0
+    assert capsys.readouterr().out.startswith(f"usage: tsa-fairseq {name} [-h]")
+
+
+@pytest.mark.parametrize(
+    ("argv", "message"),
+    [
+        ([], "the following arguments are required: COMMAND"),
+        (["average", "mean.pt"], "the following arguments are required: INPUT"),
+        (["tree", "6", "7"], "unrecognized arguments: 7"),
+        (["tree", "--leaf", "6"], "unrecognized arguments: --leaf"),
+        (["--force", "path"], "unrecognized arguments: --force"),
+    ],
+)
+def test_bad_command_line(argv, message, capsys):
+    with pytest.raises(SystemExit) as end:
+        main(argv)
+    assert end.value.code == 2
+    assert message in capsys.readouterr().err
+
+
+def test_unknown_subcommand(capsys):
+    with pytest.raises(SystemExit):
+        main(["tre", "6"])
+    error = capsys.readouterr().err
+    assert "argument COMMAND: invalid choice: 'tre'" in error
+    assert all(name in error for name in SUBCOMMANDS)
+
+
+def test_version(capsys):
+    with pytest.raises(SystemExit):
+        main(["--version"])
+    assert capsys.readouterr().out == f"{tsa_fairseq.__version__}\n"
+
+
+def test_what_the_package_offers():
+    assert {"load", "register", "__version__"} <= set(dir(tsa_fairseq))
+    assert tsa_fairseq.load.__module__ == "tsa_fairseq.deploy.hub"
+    with pytest.raises(AttributeError, match="^module 'tsa_fairseq' has no attribute 'laod'$"):
+        tsa_fairseq.laod  # noqa: B018
+
+
+def test_a_training_imports_nothing_of_deploy():
+    done = python("-c", "import sys, tsa_fairseq; print(*sys.modules)")
+    assert "tsa_fairseq.plugin.model" in done.stdout
+    assert "tsa_fairseq.deploy" not in done.stdout
+
+
+def test_without_fairseq_the_import_says_what_to_install():
     program = (
         "import sys; sys.modules['fairseq'] = None\n"
         "try:\n    import tsa_fairseq\n"
         "except ModuleNotFoundError as error:\n    print(error)"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, text=True, cwd=PACKAGE.parent
+    assert python("-c", program).stdout == f"{MISSING}\n"
+
+
+@pytest.mark.parametrize("argv", [["path"], ["tree", "6"], ["export", "a", "b"]])
+def test_without_fairseq_the_command_does_what_it_can(argv):
+    program = (
+        f"import sys; sys.modules['fairseq'] = None; sys.argv = {['tsa-fairseq', *argv]}\n"
+        "from tsa_fairseq.cli.main import main; sys.exit(main())"
     )
-    assert done.stdout == (
-        "tsa_fairseq needs fairseq, which is not installed: pip install 'fairseq-fixed==0.12.3.1'\n"
-    )
+    done = python("-c", program)
+    if argv[0] == "export":
+        assert done.returncode == 1
+        assert done.stderr.endswith(f"\nModuleNotFoundError: {MISSING}\n")
+    else:
+        assert done.returncode == 0 and done.stderr == ""

@@ -14,7 +14,7 @@ from fairseq.models import ARCH_MODEL_REGISTRY
 from helpers import VARIANTS, command_line, make_batch, save_stock, save_tree
 
 from tsa_fairseq.deploy.export import TreeCheckpoint
-from tsa_fairseq.deploy.package import Package
+from tsa_fairseq.deploy.export_folder import ExportFolder
 from tsa_fairseq.files.dictionaries import Dictionaries
 
 WIDTHS = dict(decoder_embed_dim=24, decoder_ffn_embed_dim=16, encoder_embed_dim=16)
@@ -201,9 +201,9 @@ def test_printed_commands_join_subwords(words, command, said, data, tmp_path):
     for word in words:
         dictionary.add_symbol(word)
     found = Dictionaries(str(data), "de", "en", dictionary, dictionary)
-    assert Package("fairseq", None, found, None).command(tmp_path).endswith(command)
+    assert ExportFolder("fairseq", None, found, None).command(tmp_path).endswith(command)
     (tmp_path / "export.json").write_text('{"max_positions": [64, 64]}')
-    program = Package("ctranslate2", None, found, None).command(tmp_path)
+    program = ExportFolder("ctranslate2", None, found, None).command(tmp_path)
     (join,) = re.findall(r"print\(\*\((.*) for words in texts\)", shlex.split(program)[-1])
     assert eval(join, {"words": words}) == said
 

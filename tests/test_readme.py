@@ -12,12 +12,14 @@ import pytest
 from fairseq import options
 
 import tsa_fairseq
-from tsa_fairseq.cli.main import _parser
+from tsa_fairseq.cli.main import build_parser
 from tsa_fairseq.deploy.hub import _OPTIONS
 
 ROOT = Path(__file__).parent.parent
 DOCUMENTS = [
     "README.md",
+    "CHANGELOG.md",
+    "CONTRIBUTING.md",
     "docs/benchmark/README.md",
     "examples/demo/README.md",
     "examples/multi30k/README.md",
@@ -78,7 +80,7 @@ def plugin_loaded(argv):
 
 @of("tsa-fairseq")
 def test_tsa_fairseq(argv):
-    assert _parser().parse_args(argv).run
+    assert build_parser(argv).parse_args(argv).run
 
 
 @of("bash")

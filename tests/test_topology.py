@@ -2,7 +2,7 @@ import pytest
 from helpers import exactly
 
 from tsa_fairseq.errors import UsageError
-from tsa_fairseq.tree.topology import Dimensions, Topology, multiply_adds
+from tsa_fairseq.tree.topology import Topology
 
 ALLOWED = (
     "; allowed are N[child,child,...] such as 4[1[1,1],1[1,1]], "
@@ -120,49 +120,3 @@ def test_a_message_is_one_line():
     message = "--tree: '1' has a path of 1 layer; every path must have --decoder-layers = 6"
     with pytest.raises(UsageError, match=exactly(message)):
         Topology.parse("1", 6)
-
-
-def test_drawing():
-    assert Topology.parse("4[2,1[1,1]]", 6).draw() == (
-        "layers 1-4\n"
-        "├─ layers 5-6 ── leaf 0\n"
-        "└─ layer 5\n"
-        "   ├─ layer 6 ── leaf 1\n"
-        "   └─ layer 6 ── leaf 2"
-    )
-    assert Topology.parse("0[1[1,1],1[1,1]]", 2).draw() == (
-        "embedded tokens\n"
-        "├─ layer 1\n"
-        "│  ├─ layer 2 ── leaf 0\n"
-        "│  └─ layer 2 ── leaf 1\n"
-        "└─ layer 1\n"
-        "   ├─ layer 2 ── leaf 2\n"
-        "   └─ layer 2 ── leaf 3"
-    )
-    assert Topology.parse("3", 3).draw() == "layers 1-3 ── leaf 0"
-
-
-def test_multiply_adds_by_hand():
-    dims = Dimensions(
-        encoder_layers=2,
-        encoder_embed_dim=3,
-        encoder_ffn_embed_dim=5,
-        decoder_embed_dim=7,
-        decoder_ffn_embed_dim=11,
-        vocabulary=13,
-    )
-    encoder = 2 * (4 * 3 * 3 + 2 * 3 * 5)
-    # q, k, v and output of self-attention; q and output, then k and v of cross-attention; ffn
-    layer = 4 * 7 * 7 + (2 * 7 * 7 + 2 * 3 * 7) + 2 * 7 * 11
-    assert multiply_adds(Topology.parse("2", 2), dims) == encoder + 2 * layer + 7 * 13
-    assert multiply_adds(Topology.parse("1,4", 2), dims) == encoder + 5 * layer + 4 * 7 * 13
-
-
-@pytest.mark.parametrize(
-    ("layers", "width", "ffn", "vocabulary", "ratio"),
-    [(4, 128, 256, 9_712, 2.8), (6, 512, 1024, 10_000, 1.77), (6, 512, 2048, 32_768, 2.1)],
-)
-def test_training_cost_of_published_models(layers, width, ffn, vocabulary, ratio):
-    dims = Dimensions(layers, width, ffn, width, ffn, vocabulary)
-    tree, plain = Topology.balanced(layers), Topology.parse(str(layers), layers)
-    assert multiply_adds(tree, dims) / multiply_adds(plain, dims) == pytest.approx(ratio, rel=0.03)

@@ -1,21 +1,69 @@
 """Online-distilled machine translation: a fairseq plugin, for ``--user-dir``."""
 
+import os
+import sys
+from typing import TYPE_CHECKING
+
 from tsa_fairseq.version import __version__
 
-try:
-    import fairseq  # noqa: F401 - to say in one line what is missing
-except ModuleNotFoundError as error:
-    if error.name != "fairseq":
-        raise
-    raise ModuleNotFoundError(
-        "tsa_fairseq needs fairseq, which is not installed: pip install 'fairseq-fixed==0.12.3.1'",
-        name="fairseq",
-    ) from None
+__all__ = ["__version__", "load", "register"]
 
-from tsa_fairseq.deploy.hub import load
-from tsa_fairseq.files.checkpoint import allow_fairseq_checkpoints
-from tsa_fairseq.plugin import criterion, model
 
-allow_fairseq_checkpoints()
+def register() -> None:
+    """Tell fairseq of model and criterion, and torch's safe loader of what checkpoints hold.
 
-__all__ = ["__version__", "criterion", "load", "model"]
+    Importing the package does it, except on behalf of the command ``tsa-fairseq``.
+
+    Raises:
+        ModuleNotFoundError: fairseq is missing; it says what to install.
+    """
+    try:
+        import fairseq  # noqa: F401 - to say in one line what is missing
+    except ModuleNotFoundError as error:
+        if error.name != "fairseq":
+            raise
+        raise ModuleNotFoundError(
+            "tsa_fairseq needs fairseq, which is not installed: "
+            "pip install 'fairseq-fixed==0.12.3.1'",
+            name="fairseq",
+        ) from None
+
+    from tsa_fairseq.files.checkpoint import allow_fairseq_checkpoints
+    from tsa_fairseq.plugin import criterion, model  # noqa: F401 - they register themselves
+
+    allow_fairseq_checkpoints()
+
+
+def _is_command() -> bool:
+    """Whether this process is the command ``tsa-fairseq``, under any system, or its module.
+
+    It answers ``tsa-fairseq path`` and the like before torch is imported, which takes seconds, and
+    registers what the other subcommands need (:mod:`tsa_fairseq.cli.main`). Taken for another
+    program it would only be slow.
+    """
+    program = sys.argv[0] if sys.argv else ""
+    if program == "-m":  # while Python looks for the module that it is to run
+        return "tsa_fairseq.cli.main" in sys.orig_argv
+    return os.path.splitext(os.path.basename(program))[0] == "tsa-fairseq"
+
+
+if TYPE_CHECKING:
+    from tsa_fairseq.deploy.hub import load
+else:  # hidden from the type checker, for which any name would exist otherwise
+
+    def __getattr__(name: str) -> object:
+        """``load``, imported when somebody asks for it: a training does not."""
+        if name != "load":
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        register()
+        from tsa_fairseq.deploy.hub import load
+
+        return load
+
+    def __dir__() -> list[str]:
+        """With what is not there yet."""
+        return sorted({*globals(), *__all__})
+
+
+if not _is_command():
+    register()

@@ -11,7 +11,8 @@ import torch
 import tsa_fairseq
 from bench.measure import Case, Work
 from tsa_fairseq.objectives import OBJECTIVES
-from tsa_fairseq.tree.topology import Dimensions, Topology, multiply_adds
+from tsa_fairseq.tree.cost import Dimensions, multiply_adds
+from tsa_fairseq.tree.topology import Topology
 
 PLUGIN = str(Path(tsa_fairseq.__file__).parent)
 # In both models fairseq's names for the sizes; written out for the stock model, which has no

@@ -1,15 +1,13 @@
 """``tsa-fairseq export``: a leaf for fairseq without the plugin, or for CTranslate2."""
 
-import argparse
-import sys
-from argparse import Namespace
+from argparse import ArgumentParser, Namespace
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
+from tsa_fairseq.cli.progress import progress
 from tsa_fairseq.deploy.ctranslate import check_representable
 from tsa_fairseq.deploy.export import TEACHER_FLAG, TreeCheckpoint
-from tsa_fairseq.deploy.package import MODEL, TARGETS, Package, origin
+from tsa_fairseq.deploy.export_folder import MODEL, TARGETS, ExportFolder, origin
 from tsa_fairseq.deploy.validation import METRICS, Scores, leaf_scores
 from tsa_fairseq.errors import UsageError, check_choice
 from tsa_fairseq.files.checkpoint import count_parameters
@@ -21,11 +19,8 @@ from tsa_fairseq.plugin.teacher import read_teacher
 DEFAULT_METRIC = "nll"
 
 
-def add_export(commands: Any) -> None:
-    """The command's options."""
-    parser: argparse.ArgumentParser = commands.add_parser(
-        "export", help="write a leaf for fairseq without the plugin, or for CTranslate2"
-    )
+def add_options(parser: ArgumentParser) -> None:
+    """The subcommand's options."""
     parser.add_argument("checkpoint", metavar="CHECKPOINT", help="of a tree")
     parser.add_argument("out", metavar="OUT", help="a new folder; with --leaf all, of folders")
     parser.add_argument(
@@ -90,20 +85,20 @@ def export(args: Namespace) -> str:
     check()
     if args.subwords is not None:
         check_pieces(args.subwords, "--subwords", dictionaries.source_words.symbols)
-    package = Package(args.to, args.quantization, dictionaries, args.subwords)
+    contents = ExportFolder(args.to, args.quantization, dictionaries, args.subwords)
     scores: Scores | None = None
     if args.leaf == "best":
         metric = args.metric or DEFAULT_METRIC
         scores = leaf_scores(metric, args.checkpoint, dictionaries.folder, progress)
         checkpoint.check_unchanged()
         leaves = [scores.best]
-    written = _write(args, checkpoint, leaves, package, scores, teacher, check)
+    written = _write(args, checkpoint, leaves, contents, scores, teacher, check)
     lines = []
     for name, (folder, parameters) in written.items():
         size = (folder / MODEL[args.to]).stat().st_size
         lines.append(f"{name} -> {folder}: {parameters:,} parameters, {size:,} bytes")
         lines += [] if scores is None else [str(scores)]
-        lines.append(package.command(folder))
+        lines.append(contents.command(folder))
     return "\n".join(lines)
 
 
@@ -135,7 +130,7 @@ def _write(
     args: Namespace,
     checkpoint: TreeCheckpoint,
     leaves: list[int],
-    package: Package,
+    contents: ExportFolder,
     scores: Scores | None,
     teacher: str,
     check: Callable[[], None],
@@ -146,9 +141,9 @@ def _write(
 
     def fill(folder: Path) -> None:
         if teacher:
-            state = checkpoint.bridge(teacher, package.dictionaries)
+            state = checkpoint.bridge(teacher, contents.dictionaries)
             said = origin(checkpoint, "bridge", teacher=Path(teacher).name)
-            package.write(state, said, folder)
+            contents.write(state, said, folder)
             found["bridge"] = out, count_parameters(state["model"])
         for leaf in leaves:
             if len(leaves) > 1:
@@ -157,13 +152,8 @@ def _write(
             (folder / inside).mkdir(exist_ok=True)
             state = checkpoint.leaf(leaf)
             figures = {} if scores is None else scores.of(leaf)
-            package.write(state, origin(checkpoint, leaf, **figures), folder / inside)
+            contents.write(state, origin(checkpoint, leaf, **figures), folder / inside)
             found[f"leaf {leaf}"] = out / inside, count_parameters(state["model"])
 
     write_whole(out, fill, check)
     return found
-
-
-def progress(text: str) -> None:
-    """What is done now, on standard error."""
-    print(text, file=sys.stderr)

@@ -1,4 +1,8 @@
-"""The command ``tsa-fairseq``."""
+"""The command ``tsa-fairseq``: which subcommands it has, and how one of them is run.
+
+Every training begins with ``$(tsa-fairseq path)``, so that a subcommand is imported only when it is
+asked for, and torch and fairseq only for one that needs them.
+"""
 
 import argparse
 import logging
@@ -7,19 +11,36 @@ import warnings
 from argparse import Namespace
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
+from importlib import import_module
+from typing import NamedTuple
 
 import tsa_fairseq
-from tsa_fairseq.cli.export import add_export, progress
-from tsa_fairseq.cli.tree import add_tree
-from tsa_fairseq.deploy.averaging import average, best, newest
 from tsa_fairseq.errors import UsageError
-from tsa_fairseq.files.folders import check_file, save, write_file
+
+
+class Subcommand(NamedTuple):
+    """A module of this folder, by its name: its line in ``--help``; whether it needs fairseq.
+
+    ``add_options(parser)`` of that module sets the default ``run``: a function of the arguments
+    that returns what to print.
+    """
+
+    help: str
+    needs_fairseq: bool = True
+
+
+SUBCOMMANDS = {
+    "path": Subcommand("print the directory for fairseq's --user-dir", needs_fairseq=False),
+    "tree": Subcommand("draw a tree, with its parameters and training cost", needs_fairseq=False),
+    "average": Subcommand("write the mean of several checkpoints"),
+    "export": Subcommand("write a leaf for fairseq without the plugin, or for CTranslate2"),
+}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one subcommand; 0 on success, 1 with one line on standard error for bad input."""
-    args = _parser().parse_args(argv)
+    argv = sys.argv[1:] if argv is None else argv
+    args = build_parser(argv).parse_args(argv)
     run: Callable[[Namespace], str] = args.run
     try:
         with _quiet():
@@ -29,6 +50,22 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 1
     print(said)
     return 0
+
+
+def build_parser(argv: Sequence[str]) -> argparse.ArgumentParser:
+    """A parser that knows all subcommands, and the options of the one that ``argv`` asks for."""
+    parser = argparse.ArgumentParser(prog="tsa-fairseq", description=tsa_fairseq.__doc__)
+    parser.add_argument("--version", action="version", version=tsa_fairseq.__version__)
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    # no option that stands before the subcommand takes a value
+    asked = next((word for word in argv if not word.startswith("-")), None)
+    for name, subcommand in SUBCOMMANDS.items():
+        subparser = commands.add_parser(name, help=subcommand.help)
+        if name == asked:
+            if subcommand.needs_fairseq:
+                tsa_fairseq.register()
+            import_module(f"tsa_fairseq.cli.{name}").add_options(subparser)
+    return parser
 
 
 @contextmanager
@@ -46,68 +83,6 @@ def _quiet() -> Iterator[None]:
         finally:
             for logger, level in zip(loggers, levels, strict=True):
                 logger.setLevel(level)
-
-
-def plugin_path(_: Namespace) -> str:
-    """The directory to give to fairseq's ``--user-dir``."""
-    return str(Path(tsa_fairseq.__file__).resolve().parent)
-
-
-def average_checkpoints(args: Namespace) -> str:
-    """Write the mean of several checkpoints.
-
-    Raises:
-        UsageError: files that do not fit each other, too few of them, or an OUT that exists.
-    """
-
-    paths, choose = args.inputs, {"--last": args.last, "--best": args.best}
-
-    def check() -> None:
-        check_file(args.out, args.force, paths)
-
-    check()
-    given = [flag for flag, number in choose.items() if number is not None]
-    if len(paths) == 1 and Path(paths[0]).is_dir():
-        if len(given) != 1:
-            raise UsageError(f"INPUT: '{paths[0]}' is a folder; expected --last N or --best N")
-        number = choose[given[0]]
-        paths = (newest if given == ["--last"] else best)(paths[0], number, progress)
-        check()
-    elif given:
-        raise UsageError(f"{given[0]}: takes one folder of checkpoints; expected no file names")
-    state = average(paths, progress)
-    write_file(args.out, lambda path: save(state, path), check)
-    names = ", ".join(Path(path).name for path in paths)
-    return f"{args.out}: the mean of {_checkpoints(len(paths))}, {names}"
-
-
-def _checkpoints(number: int) -> str:
-    return "1 checkpoint" if number == 1 else f"{number} checkpoints"
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="tsa-fairseq", description=tsa_fairseq.__doc__)
-    parser.add_argument("--version", action="version", version=tsa_fairseq.__version__)
-    commands = parser.add_subparsers(required=True, metavar="COMMAND")
-
-    path = commands.add_parser("path", help="print the directory for fairseq's --user-dir")
-    path.set_defaults(run=plugin_path)
-
-    add_tree(commands)
-    mean = commands.add_parser("average", help="write the mean of several checkpoints")
-    mean.add_argument("out", metavar="OUT", help="a new file")
-    mean.add_argument(
-        "inputs", metavar="INPUT", nargs="+", help="checkpoints, or the folder they are in"
-    )
-    mean.add_argument("--last", type=int, metavar="N", help="of a folder, the last N")
-    mean.add_argument(
-        "--best", type=int, metavar="N", help="of a folder, the N with the best validation score"
-    )
-    mean.add_argument("--force", action="store_true", help="replace OUT")
-    mean.set_defaults(run=average_checkpoints)
-
-    add_export(commands)
-    return parser
 
 
 if __name__ == "__main__":

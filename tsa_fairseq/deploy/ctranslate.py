@@ -9,7 +9,7 @@ from tsa_fairseq.errors import UsageError, check_choice
 from tsa_fairseq.files.dictionaries import Dictionaries
 from tsa_fairseq.files.folders import save
 
-FLAG = "--to"
+TO_FLAG = "--to"
 # Sentences of a batch; CTranslate2 puts all into one if it is not told.
 BATCH = 32
 MAX_LENGTH = 200  # of a translation, as in fairseq
@@ -37,7 +37,7 @@ def check_representable(arguments: Namespace, task: str, quantization: str | Non
     """
     if importlib.util.find_spec("ctranslate2") is None:
         raise UsageError(
-            f"{FLAG}: got 'ctranslate2', which is not installed: pip install ctranslate2"
+            f"{TO_FLAG}: got 'ctranslate2', which is not installed: pip install ctranslate2"
         )
     from ctranslate2.specs.model_spec import ACCEPTED_MODEL_TYPES
 
@@ -104,7 +104,7 @@ def write_ctranslate2(
 def _refuse(reasons: list[str]) -> None:
     if reasons:
         raise UsageError(
-            f"{FLAG}: got 'ctranslate2', which cannot represent this model: {'; '.join(reasons)}"
+            f"{TO_FLAG}: got 'ctranslate2', which cannot represent this model: {'; '.join(reasons)}"
         )
 
 

@@ -9,13 +9,13 @@ from fairseq import checkpoint_utils
 from fairseq.hub_utils import GeneratorHubInterface
 from omegaconf import open_dict
 
+from tsa_fairseq.deploy.export_folder import MODEL, SUBWORDS
 from tsa_fairseq.deploy.hub_ctranslate2 import (
     CTranslate2Translator,
     check_beam,
     check_lengths,
     check_options,
 )
-from tsa_fairseq.deploy.package import MODEL, SUBWORDS
 from tsa_fairseq.errors import UsageError
 from tsa_fairseq.files.checkpoint import model_arguments, read_checkpoint
 from tsa_fairseq.files.dictionaries import Dictionaries

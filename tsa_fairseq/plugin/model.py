@@ -17,6 +17,7 @@ from tsa_fairseq.plugin.arguments import complete_arguments, inference
 from tsa_fairseq.plugin.heads import build_heads, fitting_heads, run_heads
 from tsa_fairseq.plugin.teacher import TeacherOutput
 from tsa_fairseq.plugin.warm_start import warm_start
+from tsa_fairseq.tree.cost import ARCHITECTURES
 from tsa_fairseq.tree.decoder import TreeDecoder
 from tsa_fairseq.tree.outputs import TreeOutput
 from tsa_fairseq.tree.peers import PEER_STARTS, start_peers
@@ -211,9 +212,8 @@ def tsa_transformer_wmt_en_de_big(args: Namespace) -> None:
 @register_model_architecture("tsa_transformer", "tsa_transformer_multi30k")
 def tsa_transformer_multi30k(args: Namespace) -> None:
     """The tiny model of the Multi30k literature: 4+4 layers, 128/256, 4 heads (Wu et al. 2021)."""
-    dimensions = {"embed_dim": 128, "ffn_embed_dim": 256, "layers": 4, "attention_heads": 4}
     for side in ("encoder", "decoder"):
-        for name, value in dimensions.items():
+        for name, value in vars(ARCHITECTURES["tsa_transformer_multi30k"]).items():
             if not hasattr(args, f"{side}_{name}"):
                 setattr(args, f"{side}_{name}", value)
     complete_arguments(args)

@@ -9,11 +9,10 @@ from fairseq.models.transformer import TransformerDecoderBase
 from fairseq.modules import LayerNorm
 from torch import Tensor, nn
 
-from tsa_fairseq.tree.grammar import Branch
 from tsa_fairseq.tree.layers import LayerInputs, dropped_layer, in_a_row
 from tsa_fairseq.tree.mixture import Mixture, mix
 from tsa_fairseq.tree.outputs import TreeRun
-from tsa_fairseq.tree.topology import Topology
+from tsa_fairseq.tree.topology import Branch, Topology
 from tsa_fairseq.tree.trunk_gradient import average_at_splits, averaged_encoder_gradient
 from tsa_fairseq.tree.views import ViewPlan, Views
 

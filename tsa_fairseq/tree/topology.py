@@ -1,15 +1,41 @@
-"""The shape of a tree of decoder layers: paths, cost and drawing. Imports no torch.
+"""The shape of a tree of decoder layers: the text of ``--tree``, its branches, nodes and paths.
 
-A node is one decoder layer. Nodes of one depth are peers, numbered left to right from 0; a leaf is
-a path from the first layer to a node of the last depth, numbered left to right from 0. Peer 0 of
-every depth therefore lies on the path of leaf 0.
+A branch is some layers in a row with other branches below them, as the text has it. A node is one
+decoder layer. Nodes of one depth are peers, numbered left to right from 0; a leaf is a path from
+the first layer to a node of the last depth, numbered left to right from 0. Peer 0 of every depth
+therefore lies on the path of leaf 0. Imports no torch.
 """
 
+import re
 from dataclasses import dataclass
 from functools import cached_property
 
 from tsa_fairseq.errors import UsageError
-from tsa_fairseq.tree.grammar import Branch, balanced_branch, parse_branch
+
+_ALLOWED = (
+    "allowed are N[child,child,...] such as 4[1[1,1],1[1,1]], "
+    "or the number of nodes at each layer such as 1,1,1,1,2,4"
+)
+_TOKEN = re.compile(r"[0-9]+|[\[\],]")
+
+
+@dataclass(frozen=True)
+class Branch:
+    """``layers`` decoder layers in a row, then ``children`` side by side: one ``N[...]``."""
+
+    layers: int
+    children: tuple["Branch", ...] = ()
+
+    def __str__(self) -> str:
+        if not self.children:
+            return str(self.layers)
+        return f"{self.layers}[{','.join(str(child) for child in self.children)}]"
+
+    def paths(self) -> list[tuple[int, ...]]:
+        """For every path down to a leaf, the layers of each branch on it, left to right."""
+        if not self.children:
+            return [(self.layers,)]
+        return [(self.layers, *path) for child in self.children for path in child.paths()]
 
 
 @dataclass(frozen=True)
@@ -37,7 +63,7 @@ class Topology:
             UsageError: the text does not follow the grammar, or a path is not ``layers`` long.
         """
         text = " ".join(text.split())  # a message is one line, whatever the text has
-        root = parse_branch(text)
+        root = _branch_of(text)
         lengths = sorted({sum(path) for path in root.paths()}, reverse=True)
         if lengths != [layers]:
             has = f"paths of {_join(lengths)}" if len(lengths) > 1 else f"a path of {lengths[0]}"
@@ -60,7 +86,7 @@ class Topology:
     def balanced(cls, layers: int) -> "Topology":
         """The default tree: the last two layers branch in two each, which gives four leaves."""
         widths = ([1] * layers + [2, 4])[-layers:] if layers > 1 else [4]
-        return cls.of(balanced_branch(widths))
+        return cls.of(_balanced_branch(widths))
 
     @property
     def depth(self) -> int:
@@ -117,44 +143,6 @@ class Topology:
     def __str__(self) -> str:
         return str(self.root)
 
-    def draw(self) -> str:
-        """The tree as text, one line a branch, each leaf with its number."""
-        lines: list[str] = []
-        _draw(self.root, 0, "", "", lines, [0])
-        return "\n".join(lines)
-
-
-@dataclass(frozen=True)
-class Dimensions:
-    """The sizes that decide what a step costs, as in fairseq's flags."""
-
-    encoder_layers: int
-    encoder_embed_dim: int
-    encoder_ffn_embed_dim: int
-    decoder_embed_dim: int
-    decoder_ffn_embed_dim: int
-    vocabulary: int
-
-
-def multiply_adds(topology: Topology, dims: Dimensions) -> int:
-    """Multiply-adds of one forward pass per target token, with as many source as target tokens.
-
-    Counts matrix products with parameters: projections of the attentions, feed-forward layers and
-    the output projection of every leaf. Left out are the products of queries with keys and values,
-    which depend on the sentence's length, normalisation and softmax. The backward pass costs twice
-    as much for every model, so that ratios hold for training as well.
-    """
-    d_enc, d_dec = dims.encoder_embed_dim, dims.decoder_embed_dim
-    encoder_layer = 4 * d_enc**2 + 2 * d_enc * dims.encoder_ffn_embed_dim
-    self_attention = 4 * d_dec**2
-    cross_attention = 2 * d_dec**2 + 2 * d_enc * d_dec
-    decoder_layer = self_attention + cross_attention + 2 * d_dec * dims.decoder_ffn_embed_dim
-    return (
-        dims.encoder_layers * encoder_layer
-        + topology.num_nodes * decoder_layer
-        + topology.num_leaves * d_dec * dims.vocabulary
-    )
-
 
 def _number(branch: Branch, depth: int, parent: int, parents: list[list[int]]) -> None:
     """Number the nodes of every depth left to right, and note each one's parent."""
@@ -165,30 +153,102 @@ def _number(branch: Branch, depth: int, parent: int, parents: list[list[int]]) -
         _number(child, depth + branch.layers, parent, parents)
 
 
-def _draw(
-    branch: Branch, depth: int, lead: str, hang: str, lines: list[str], leaves: list[int]
-) -> None:
-    """Append the lines of ``branch``; ``leaves[0]`` counts the leaves drawn so far."""
-    first, last = depth + 1, depth + branch.layers
-    if branch.layers == 0:
-        label = "embedded tokens"
-    else:
-        label = f"layer {first}" if first == last else f"layers {first}-{last}"
-    if not branch.children:
-        label += f" ── leaf {leaves[0]}"
-        leaves[0] += 1
-    lines.append(lead + label)
-    for number, child in enumerate(branch.children, start=1):
-        # by position: the children of a balanced tree are equal, even the same object
-        is_last = number == len(branch.children)
-        _draw(
-            child,
-            last,
-            hang + ("└─ " if is_last else "├─ "),
-            hang + ("   " if is_last else "│  "),
-            lines,
-            leaves,
+def _branch_of(text: str) -> Branch:
+    """Read ``N[child,child,...]``, or the number of nodes at each layer of a balanced tree.
+
+    Raises:
+        UsageError: the text does not follow the grammar.
+    """
+    if re.fullmatch(r"\s*[0-9]+\s*(,\s*[0-9]+\s*)+", text):
+        return _balanced_branch([int(width) for width in text.split(",")])
+    return _Parser(text).parse()
+
+
+def _balanced_branch(widths: list[int]) -> Branch:
+    """The balanced tree with ``widths[d]`` nodes at depth d.
+
+    Raises:
+        UsageError: a number is 0 or not a multiple of the one before it.
+    """
+    for above, width in zip([1, *widths], widths, strict=False):
+        if width == 0 or width % above:
+            raise UsageError(
+                f"--tree: '{','.join(map(str, widths))}' goes from {above} to {width} nodes; "
+                "each number must be a multiple of the one before it"
+            )
+    return _grow([width // above for above, width in zip([1, *widths], widths, strict=False)])
+
+
+def _grow(factors: list[int]) -> Branch:
+    """The balanced tree in which depth d has ``factors[d]`` nodes for each one above."""
+    run = 0
+    while run < len(factors) and factors[run] == 1:
+        run += 1
+    if run == len(factors):
+        return Branch(run)
+    child = _grow([1, *factors[run + 1 :]])
+    return Branch(run, (child,) * factors[run])
+
+
+class _Parser:
+    """Recursive descent over ``N[child,child,...]``."""
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+        self.tokens: list[tuple[str, int]] = []
+        position = 0
+        while position < len(text):
+            match = _TOKEN.match(text, position)
+            if match is None and not text[position].isspace():
+                self.fail(f"unexpected {text[position]!r}", position)
+            if match is not None:
+                self.tokens.append((match.group(), position))
+            position = match.end() if match else position + 1
+        self.next = 0
+
+    def fail(self, problem: str, position: int) -> None:
+        raise UsageError(
+            f"--tree: '{self.text}' has {problem} at character {position + 1}; {_ALLOWED}"
         )
+
+    def take(self) -> tuple[str, int]:
+        if self.next == len(self.tokens):
+            raise UsageError(f"--tree: '{self.text}' ends too early; {_ALLOWED}")
+        self.next += 1
+        return self.tokens[self.next - 1]
+
+    def parse(self) -> Branch:
+        root = self.branch(is_root=True)
+        if self.next < len(self.tokens):
+            token, position = self.tokens[self.next]
+            self.fail(f"unexpected {token!r}", position)
+        return root
+
+    def branch(self, is_root: bool = False) -> Branch:
+        token, position = self.take()
+        if not token.isdigit():
+            self.fail(f"{token!r} where a number of layers is expected", position)
+        layers = int(token)
+        if not (self.next < len(self.tokens) and self.tokens[self.next][0] == "["):
+            if layers == 0:
+                self.fail("a branch of 0 layers", position)
+            return Branch(layers)
+        if layers == 0 and not is_root:
+            # only the root may branch before its first layer: deeper down, the children of an
+            # empty branch are simply children of the branch above
+            self.fail("a branch of 0 layers", position)
+        _, opening = self.take()
+        children = [self.branch()]
+        while True:
+            token, position = self.take()
+            if token == "]":
+                break
+            if token != ",":
+                self.fail(f"{token!r} where ',' or ']' is expected", position)
+            children.append(self.branch())
+        if len(children) == 1:
+            self.fail("a single child (write its layers into the branch above)", opening)
+        return Branch(layers, tuple(children))
 
 
 def _join(numbers: list[int]) -> str:

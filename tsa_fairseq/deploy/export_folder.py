@@ -28,7 +28,7 @@ _JOINED = {
 
 
 @dataclass(frozen=True)
-class Package:
+class ExportFolder:
     """What goes into every folder of an export.
 
     Args:
