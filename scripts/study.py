@@ -87,15 +87,15 @@ def parser() -> argparse.ArgumentParser:
         one.add_argument("--only", nargs="+", metavar="NAME", help="these runs alone")
         one.add_argument("--device", default="cpu", help="cpu or cuda (default: %(default)s)")
         one.add_argument("--results", metavar="CSV", help="default: results.csv beside LIST")
-        one.add_argument(
-            "--retry", nargs="+", metavar="NAME", help="failed runs that go on where they were"
-        )
+    runs.add_argument(
+        "--retry", nargs="+", metavar="NAME", help="failed runs that go on where they were"
+    )
     runs.add_argument("--jobs", type=int, default=2, help="at a time (default: %(default)s)")
     runs.add_argument("--hours", type=float, default=1e6, help="then stop (default: never)")
     runs.add_argument("--data", metavar="DIR", help="a copy of Multi30k, not to download it")
     runs.add_argument("--poll", type=float, default=2.0, help=argparse.SUPPRESS)
     runs.set_defaults(do=run)
-    state.set_defaults(do=show)
+    state.set_defaults(do=show, retry=None)
     table = commands.add_parser("table", help="print the tables of finished runs")
     plot = commands.add_parser("plot", help="draw gain against computing and disagreement")
     plot.add_argument("--out", required=True, metavar="DIR", help="for the two SVG files")

@@ -26,7 +26,7 @@ from studies.child import Child, Lock
 from studies.curve import Curve
 from studies.errors import RunFailed, StudyError
 from studies.listing import read_listing
-from studies.queue import Failure
+from studies.records import Failure
 from study_fakes import commit, make_commands, make_repository
 
 ROOT = Path(__file__).parent.parent

@@ -1,9 +1,7 @@
 """One run from its first update to its row: train, average, translate, score, tidy up."""
 
-import json
 import shlex
 from collections.abc import Generator, Iterator
-from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from studies import checkpoints, command, cost, paired, results, scores
@@ -12,29 +10,9 @@ from studies.curve import RESUMED, Curve
 from studies.errors import RunFailed
 from studies.listing import Run, run_id
 from studies.place import Place, environment, executable
+from studies.records import Begun
 
 AVERAGE = "average.pt"
-
-
-@dataclass(frozen=True)
-class Begun:
-    """What a run keeps for as long as it lasts, from when it began."""
-
-    command: str
-    commit: str
-    device: str
-
-    @classmethod
-    def read(cls, folder: Path) -> "Begun | None":
-        """Of a run's folder; None if it has not begun."""
-        path = folder / "run.json"
-        return cls(**json.loads(path.read_text(encoding="utf-8"))) if path.exists() else None
-
-    def write(self, folder: Path) -> None:
-        """Into a run's folder."""
-        folder.mkdir(parents=True, exist_ok=True)
-        text = json.dumps(asdict(self), indent=2)
-        results.write_whole(folder / "run.json", f"{text}\n".encode())
 
 
 class Job:

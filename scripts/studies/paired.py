@@ -11,6 +11,7 @@ import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from sacrebleu.metrics.bleu import BLEU
@@ -115,11 +116,12 @@ def compare(runs: dict[int, Statistics], baseline: dict[int, Statistics]) -> Com
         return None
     ours, theirs = _pooled([runs[seed] for seed in seeds]), _pooled([baseline[s] for s in seeds])
     metric = CountedBLEU()
-    test = PairedTest([("baseline", theirs), ("run", ours)], {"BLEU": metric}, None, "ar")
+    systems: Any = [("baseline", theirs), ("run", ours)]  # counts where it expects sentences
+    test = PairedTest(systems, {"BLEU": metric}, None, "ar")
     test._seed = SEED  # the environment must not change a table
-    p = test()[1]["BLEU"][1].p_value
+    result: Any = test()[1]["BLEU"][1]
     low, high = _interval(metric, np.array(ours), np.array(theirs))
-    return Comparison(seeds, metric.of(ours) - metric.of(theirs), low, high, p)
+    return Comparison(seeds, metric.of(ours) - metric.of(theirs), low, high, result.p_value)
 
 
 def _pooled(seeds: list[Statistics]) -> Statistics:

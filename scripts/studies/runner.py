@@ -1,12 +1,9 @@
 """Works off the queue: so many runs at a time, for so many hours, each to its row."""
 
 import errno
-import platform
 import shlex
 import shutil
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 from types import FrameType
@@ -14,9 +11,10 @@ from types import FrameType
 from studies import checkpoints, command, paired, place, results, scores
 from studies.child import Child, Lock
 from studies.errors import RunFailed, StudyError
-from studies.job import Begun, Job, tidy
+from studies.job import Job, tidy
 from studies.listing import Protocol, Run
-from studies.queue import FAILED, Failure, Queue
+from studies.queue import Queue
+from studies.records import Begun, Failure
 
 POLL_SECONDS = 2.0
 LOCK_TRIES = 50
@@ -65,7 +63,7 @@ class Runner:
         before = signal.signal(signal.SIGTERM, _interrupt)
         try:
             self.queue.check()
-            self.device = device_name(self.queue.device)
+            self.device = place.device_name(self.queue.device)
             self._tidy()
             return self._loop()
         except OSError as error:
@@ -113,7 +111,7 @@ class Runner:
             words = command.train(run, self.queue.device)
             begun = Begun(shlex.join(words), commit, self.device)
             begun.write(folder)
-        (folder / FAILED).unlink(missing_ok=True)
+        (folder / Failure.FILE).unlink(missing_ok=True)
         self.queue.retry.discard(run.id)
         kept = run.id in self.queue.listing.needed()
         job = Job(run, begun, self.place, self.queue.rows, lock, kept)
@@ -210,26 +208,6 @@ class Runner:
 def say(text: str) -> None:
     """A line of progress, with the time."""
     print(f"{time.strftime('%d %H:%M:%S')}  {text}", flush=True)
-
-
-def device_name(device: str) -> str:
-    """``cpu`` or ``cuda``, with what the machine calls it: results depend on it in the last bits.
-
-    Raises:
-        StudyError: there is no GPU.
-    """
-    if device == "cuda":
-        ask = "import torch; print(torch.cuda.get_device_name())"
-        done = subprocess.run([sys.executable, "-c", ask], capture_output=True, text=True)
-        if done.returncode:
-            raise StudyError("--device: got 'cuda'; torch finds no GPU here")
-        return f"cuda: {done.stdout.strip()}"
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").split("\n")
-        name = next(line.split(":")[1].strip() for line in lines if line.startswith("model name"))
-    except (OSError, StopIteration):
-        name = platform.machine()
-    return f"cpu: {name}"
 
 
 def _empty(folder: Path) -> None:
