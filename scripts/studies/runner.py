@@ -151,20 +151,19 @@ class Runner:
         )
 
     def _tell(self, run_id: str, job: Job) -> None:
-        """A line for every epoch, and for every other thing that is begun."""
+        """A line for the newest epoch, and for every other thing that is begun."""
         curve, best = job.curve, job.curve.best()
-        now = (job.doing, max(curve.validated, default=0))
-        if self.told.get(run_id) == now or best is None:
-            return
-        self.told[run_id] = now
-        if job.doing != "training":
+        epoch = max(curve.validated, default=0)
+        doing_before, epoch_before = self.told.get(run_id, ("training", 0))
+        self.told[run_id] = (job.doing, epoch)
+        if best is not None and epoch != epoch_before:
+            say(
+                f"{run_id}: epoch {epoch}, {curve.updates_of(epoch)} updates, "
+                f"nll {curve.nll(epoch):g} (best {curve.nll(best):g} at {best}), "
+                f"{curve.words:,.0f} words/s"
+            )
+        if job.doing != doing_before:
             say(f"{run_id}: {job.doing}")
-            return
-        say(
-            f"{run_id}: epoch {now[1]}, {curve.updates_of(now[1])} updates, "
-            f"nll {curve.nll(now[1]):g} (best {curve.nll(best):g} at {best}), "
-            f"{curve.words:,.0f} words/s"
-        )
 
     def _prepare(self, protocol: Protocol, code: Path) -> None:
         """The protocol's data, by the snapshot's prepare.sh."""
