@@ -35,6 +35,19 @@ def test_one_leaf_has_the_parameters_and_logits_of_the_plain_transformer(variant
     assert torch.equal(expected, actual)
 
 
+@pytest.mark.parametrize("variant", ["post-norm", "pre-norm", "layer drop"])
+@pytest.mark.parametrize("tree", TREES)
+def test_leaf_0_draws_what_the_plain_transformer_draws(tree, variant, build, batch):
+    """In training, whatever branches off beside it."""
+    flags = {**VARIANTS[variant], "dropout": 0.3}
+    plain, model = build("transformer", **flags).train(), build(tree=tree, **flags).train()
+    for seed in range(5):
+        torch.manual_seed(seed)
+        expected = plain(**batch["net_input"])[0]
+        torch.manual_seed(seed)
+        assert torch.equal(model.output_layer(features(model, batch)[0]), expected)
+
+
 @pytest.mark.parametrize("tree", TREES)
 def test_leaf_0_of_every_tree_starts_as_the_plain_transformer(tree, build):
     stock, ours = build("transformer").state_dict(), build(tree=tree).state_dict()

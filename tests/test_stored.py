@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 import tsa_fairseq
 from tsa_fairseq.cli.main import main
@@ -88,3 +89,22 @@ def test_the_next_release_can_be_made(tmp_path):
     check(translator, made["sentences"], made["hypotheses"]["ensemble"])
     names = {path.name for path in out.iterdir()}
     assert names == {"tree.pt", "dict.digits.txt", "dict.words.txt", "expected.json"}
+
+
+@pytest.mark.parametrize(
+    ("flags", "loss"),
+    [
+        (dict(), 38.77260971069336),
+        (dict(decoder_layerdrop=0.4), 40.02244567871094),
+        (dict(kd_views=2, kd_views_leaves="deal"), 40.9192008972168),
+        (dict(kd_objective="one", kd_views=2, decoder_normalize_before=True), 82.28126525878906),
+    ],
+)
+def test_a_seed_gives_the_numbers_of_release_0_2_0(flags, loss, build, batch, criterion):
+    """In training, where dropout and layer drop draw: in the same order as then."""
+    flags = {"kd_objective": "tsa", "dropout": 0.3, **flags}
+    model = build(tree="1[2,1[1,1]]", seed=1, kd_bridge_layers=None, **flags).train()
+    model.set_num_updates(3)
+    tested = criterion(max_update=9, **{n: v for n, v in flags.items() if n.startswith("kd_")})
+    torch.manual_seed(2)
+    assert tested(model, batch)[0].item() == pytest.approx(loss, rel=1e-5)

@@ -12,17 +12,17 @@ from torch import Tensor
 from tsa_fairseq.errors import UsageError
 from tsa_fairseq.files.checkpoint import check_exists, checksum, model_arguments, read_checkpoint
 from tsa_fairseq.files.dictionaries import Dictionaries
-from tsa_fairseq.plugin.heads import PREFIX, stored_bridge
+from tsa_fairseq.plugin.heads import HEADS_PREFIX, stored_bridge
 from tsa_fairseq.plugin.teacher import Teacher
 from tsa_fairseq.tree.outputs import widened
 from tsa_fairseq.tree.topology import Topology
 
-CRITERION = "label_smoothed_cross_entropy"
+STOCK_CRITERION = "label_smoothed_cross_entropy"
 TEACHER_FLAG = "--teacher"
 
 _LAYER = re.compile(r"decoder\.layers\.(\d+)\.(.+)")
 _NORM = re.compile(r"decoder\.layer_norm\.(.+)")
-_NOT_STOCK = ("decoder.peers.", "decoder.leaf_norms.", PREFIX)
+_NOT_STOCK = ("decoder.peers.", "decoder.leaf_norms.", HEADS_PREFIX)
 _SHARED = ("share_all_embeddings", "share_decoder_input_output_embed")
 
 
@@ -125,7 +125,7 @@ class TreeCheckpoint:
         Raises:
             UsageError: the tree has no bridge, or the file is not the one it was trained on.
         """
-        if not any(name.startswith(f"{PREFIX}bridge.") for name in self.state["model"]):
+        if not any(name.startswith(f"{HEADS_PREFIX}bridge.") for name in self.state["model"]):
             raise UsageError(
                 f"--leaf: got 'bridge'; '{self.path}' has none, which --kd-objective sokd trains"
             )
@@ -175,7 +175,9 @@ class TreeCheckpoint:
         cfg = copy.deepcopy(self.state["cfg"])
         ours = ("tree", "kd_")
         kept = {n: v for n, v in vars(arguments).items() if not n.startswith(ours)}
-        kept.update(arch="transformer", _name="transformer", criterion=CRITERION, user_dir=None)
+        kept.update(
+            arch="transformer", _name="transformer", criterion=STOCK_CRITERION, user_dir=None
+        )
         # the embeddings are in the checkpoint: the file that they came from is not needed
         kept.update(encoder_embed_path=None, decoder_embed_path=None)
         trained = cfg["criterion"]
@@ -183,7 +185,7 @@ class TreeCheckpoint:
         smoothed = {name: trained[name] for name in names if name in trained}
         # not a Namespace, which torch's safe loader refuses where no plugin vouches for it
         cfg["model"] = kept
-        cfg["criterion"] = {"_name": CRITERION, **smoothed, "report_accuracy": False}
+        cfg["criterion"] = {"_name": STOCK_CRITERION, **smoothed, "report_accuracy": False}
         cfg["common"]["user_dir"] = None
         cfg["task"] = self.task
         return cfg

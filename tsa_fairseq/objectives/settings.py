@@ -117,7 +117,7 @@ class Settled(Published):
         OKDDip's ramp (Chen et al., AAAI 2020), in updates where the authors count epochs.
 
         Args:
-            num_updates: t; None, outside of training, means the ramp's end.
+            num_updates: t; None, of a model that was never trained, means the ramp's end.
         """
         if self.rampup_updates == 0 or num_updates is None:
             return 1.0

@@ -11,6 +11,7 @@ from tsa_fairseq.files.checkpoint import check_exists, checksum
 from tsa_fairseq.objectives import check_name
 from tsa_fairseq.plugin.heads import bridge_layers
 from tsa_fairseq.plugin.kd_flags import (
+    CRITERION,
     ONE_LEAF_OBJECTIVE,
     TREE_OBJECTIVE,
     check_group,
@@ -18,13 +19,11 @@ from tsa_fairseq.plugin.kd_flags import (
     views_from_flags,
 )
 from tsa_fairseq.plugin.resume import follow_checkpoint
-from tsa_fairseq.plugin.teacher import TEACHER_FLAG, read_teacher
-from tsa_fairseq.plugin.warm_start import INIT_FLAG
+from tsa_fairseq.plugin.teacher import KD_TEACHER, read_teacher
+from tsa_fairseq.plugin.warm_start import INIT_FROM
 from tsa_fairseq.tree.mixture import MIXTURES, Mixture
 from tsa_fairseq.tree.peers import PEER_STARTS
 from tsa_fairseq.tree.topology import Topology
-
-CRITERION = "tsa_online_kd"
 
 
 def complete_arguments(args: Namespace) -> None:
@@ -79,7 +78,7 @@ def complete_arguments(args: Namespace) -> None:
                 "none to the encoder; expected fresh or copy"
             )
     if args.tree_init_from:
-        check_exists(args.tree_init_from, INIT_FLAG)
+        check_exists(args.tree_init_from, INIT_FROM)
     if training:
         _check_criterion(args, topology)
 
@@ -95,10 +94,10 @@ def _check_criterion(args: Namespace, topology: Topology) -> None:
         views = views_from_flags(args, objective)
         check_group(objective, views, args.tree, topology.num_leaves)
         if args.kd_teacher:
-            check_exists(args.kd_teacher, TEACHER_FLAG)
+            check_exists(args.kd_teacher, KD_TEACHER)
             # a training may be resumed from another folder
             args.kd_teacher = os.path.abspath(args.kd_teacher)
-            args.kd_teacher_checksum = checksum(args.kd_teacher, TEACHER_FLAG)
+            args.kd_teacher_checksum = checksum(args.kd_teacher, KD_TEACHER)
             _, of_teacher = read_teacher(args.kd_teacher, lazy=True)
             if objective.head == "bridge":
                 args.kd_bridge_layers = bridge_layers(args, of_teacher.decoder_layers)

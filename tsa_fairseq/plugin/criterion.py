@@ -14,7 +14,12 @@ from tsa_fairseq.errors import UsageError
 from tsa_fairseq.loss.dense import dense_loss
 from tsa_fairseq.loss.fused import FusedLoss
 from tsa_fairseq.objectives.blocks import LossSums
-from tsa_fairseq.plugin.kd_flags import TSAOnlineKDConfig, objective_from_flags, views_from_flags
+from tsa_fairseq.plugin.kd_flags import (
+    CRITERION,
+    TSAOnlineKDConfig,
+    objective_from_flags,
+    views_from_flags,
+)
 from tsa_fairseq.plugin.teacher import Teacher
 from tsa_fairseq.tree.outputs import TreeOutput
 from tsa_fairseq.tree.views import Views
@@ -28,7 +33,7 @@ UNITS = {
 }
 
 
-@register_criterion("tsa_online_kd", dataclass=TSAOnlineKDConfig)
+@register_criterion(CRITERION, dataclass=TSAOnlineKDConfig)
 class TSAOnlineKDCriterion(FairseqCriterion):
     """An objective's loss, averaged over the leaves: settings of the plain model carry over.
 
@@ -71,7 +76,7 @@ class TSAOnlineKDCriterion(FairseqCriterion):
         """
         if not hasattr(model.decoder, "leaf_features"):
             raise SystemExit(
-                "error: --criterion: got 'tsa_online_kd', which needs a tree: expected "
+                f"error: --criterion: got '{CRITERION}', which needs a tree: expected "
                 f"--arch tsa_transformer or a named one, not {type(model).__name__}"
             )
         output = self._output(model, sample["net_input"])

@@ -19,12 +19,13 @@ from torch import Tensor, nn
 from tsa_fairseq.errors import UsageError
 from tsa_fairseq.objectives import OBJECTIVES
 from tsa_fairseq.plugin.teacher import Teacher, TeacherOutput
+from tsa_fairseq.tree.decoder import TreeDecoder
 from tsa_fairseq.tree.outputs import Prediction, TreeRun, widened
 
 logger = logging.getLogger(__name__)
 
 # of their parameters' names in the model
-PREFIX = "heads."
+HEADS_PREFIX = "heads."
 BRIDGE_STARTS = ("teacher", "random")
 DEFAULT_BRIDGE_LAYERS = 2
 
@@ -143,7 +144,7 @@ class Bridge(nn.Module):
         return Prediction(features, matrix.view_as(matrix))
 
 
-def build_heads(args: Namespace, decoder: Any, task: Any) -> nn.ModuleDict:
+def build_heads(args: Namespace, decoder: TreeDecoder, task: Any) -> nn.ModuleDict:
     """The head that ``--kd-objective`` needs, by the name that the objective has for it.
 
     Args:
@@ -173,9 +174,9 @@ def fitting_heads(heads: nn.ModuleDict, state: Mapping[str, Any]) -> dict[str, A
 
     A head is taken as a whole: a bridge of three layers is not one of two with one more.
     """
-    taken = {name: tensor for name, tensor in state.items() if not name.startswith(PREFIX)}
+    taken = {name: tensor for name, tensor in state.items() if not name.startswith(HEADS_PREFIX)}
     for name, head in heads.items():
-        lead = f"{PREFIX}{name}."
+        lead = f"{HEADS_PREFIX}{name}."
         own = {lead + n: tensor for n, tensor in head.state_dict().items()}
         theirs = {n: tensor for n, tensor in state.items() if n.startswith(lead)}
         same = {n: t.shape for n, t in own.items()} == {n: t.shape for n, t in theirs.items()}
@@ -203,7 +204,7 @@ def bridge_layers(args: Namespace, most: int) -> int:
 
 def stored_bridge(args: Namespace, state: Mapping[str, Tensor], task: Any) -> Bridge:
     """The bridge of a checkpoint, from the model's arguments and its state."""
-    bridge, lead = _build_bridge(args, task), f"{PREFIX}bridge."
+    bridge, lead = _build_bridge(args, task), f"{HEADS_PREFIX}bridge."
     bridge.load_state_dict({n.removeprefix(lead): state[n] for n in state if n.startswith(lead)})
     return bridge
 

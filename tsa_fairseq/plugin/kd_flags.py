@@ -11,6 +11,7 @@ from tsa_fairseq.objectives import OBJECTIVES, KDSettings, Objective, build_obje
 from tsa_fairseq.plugin.heads import BRIDGE_STARTS
 from tsa_fairseq.tree.views import VIEWS_LEAVES, Views
 
+CRITERION = "tsa_online_kd"
 TRUNK_GRADIENTS = ("sum", "mean")
 LOSSES = ("fused", "dense")
 ONE_LEAF_OBJECTIVE, TREE_OBJECTIVE = "none", "tsa"

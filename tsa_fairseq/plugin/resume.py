@@ -7,7 +7,7 @@ from typing import Any
 
 from tsa_fairseq.errors import UsageError
 from tsa_fairseq.files.checkpoint import checksum, model_arguments, read_checkpoint
-from tsa_fairseq.plugin.teacher import TEACHER_FLAG
+from tsa_fairseq.plugin.teacher import KD_TEACHER
 from tsa_fairseq.tree.topology import Topology
 
 logger = logging.getLogger(__name__)
@@ -54,15 +54,15 @@ def follow_checkpoint(args: Namespace) -> None:
     if teacher is not None and args.kd_teacher is None:
         if not os.path.isfile(teacher):
             raise UsageError(
-                f"{TEACHER_FLAG}: not given, and the teacher that '{path}' was trained with, "
+                f"{KD_TEACHER}: not given, and the teacher that '{path}' was trained with, "
                 f"'{teacher}', is not there; expected where it is now"
             )
         args.kd_teacher = teacher
-        logger.info("%s: %s, as in %s", TEACHER_FLAG, teacher, path)
+        logger.info("%s: %s, as in %s", KD_TEACHER, teacher, path)
     known = getattr(stored, "kd_teacher_checksum", None)
-    if None not in (args.kd_teacher, known) and checksum(args.kd_teacher, TEACHER_FLAG) != known:
+    if None not in (args.kd_teacher, known) and checksum(args.kd_teacher, KD_TEACHER) != known:
         raise UsageError(
-            f"{TEACHER_FLAG}: '{args.kd_teacher}' is not the file that '{path}' was trained with: "
+            f"{KD_TEACHER}: '{args.kd_teacher}' is not the file that '{path}' was trained with: "
             "its SHA-256 differs; expected that file, or --reset-optimizer to start anew"
         )
 

@@ -23,7 +23,7 @@ from tsa_fairseq.tree.outputs import Prediction
 
 logger = logging.getLogger(__name__)
 
-TEACHER_FLAG = "--kd-teacher"
+KD_TEACHER = "--kd-teacher"
 # What of a model's arguments its decoder's layers and final norm are built from.
 _MAKES_LAYERS = {
     *("encoder_embed_dim", "decoder_embed_dim", "decoder_ffn_embed_dim"),
@@ -74,12 +74,12 @@ class Teacher:
         except RuntimeError as error:
             reason = str(error).strip().splitlines()[-1].strip()
             raise UsageError(
-                f"{TEACHER_FLAG}: '{path}' does not fit its own arguments: {reason}"
+                f"{KD_TEACHER}: '{path}' does not fit its own arguments: {reason}"
             ) from None
         self.model = model.eval().requires_grad_(False)
         self.arguments = args
         self.layout = _layout(args)
-        logger.info("%s: %s, %s", TEACHER_FLAG, path, args.arch)
+        logger.info("%s: %s, %s", KD_TEACHER, path, args.arch)
 
     @property
     def output_matrix(self) -> Tensor:
@@ -122,17 +122,17 @@ def read_teacher(path: str, lazy: bool = False) -> tuple[dict[str, Any], Namespa
     Raises:
         UsageError: the file cannot be read, or is of another architecture.
     """
-    state = read_checkpoint(path, TEACHER_FLAG, lazy)
+    state = read_checkpoint(path, KD_TEACHER, lazy)
     args = model_arguments(state)
     args.arch = getattr(args, "arch", None) or getattr(args, "_name", None)
     if ARCH_MODEL_REGISTRY.get(args.arch) is not TransformerModel:
         raise UsageError(
-            f"{TEACHER_FLAG}: '{path}' is a model of --arch {args.arch}; expected fairseq's "
+            f"{KD_TEACHER}: '{path}' is a model of --arch {args.arch}; expected fairseq's "
             "transformer, any size"
         )
     if getattr(args, "adaptive_softmax_cutoff", None):
         raise UsageError(
-            f"{TEACHER_FLAG}: '{path}' has an adaptive softmax; expected predictions over the "
+            f"{KD_TEACHER}: '{path}' has an adaptive softmax; expected predictions over the "
             "whole vocabulary"
         )
     ARCH_CONFIG_REGISTRY[args.arch](args)
@@ -158,7 +158,7 @@ def _check_dictionaries(path: str, state: dict[str, Any], task: Any) -> None:
             _refuse_dictionary(path, side, *theirs, dictionary)
         if words != len(dictionary):
             raise UsageError(
-                f"{TEACHER_FLAG}: '{path}' was trained with a {side} dictionary of {words:,} "
+                f"{KD_TEACHER}: '{path}' was trained with a {side} dictionary of {words:,} "
                 f"words, this data has one of {len(dictionary):,}; expected the same"
             )
 
@@ -170,7 +170,7 @@ def _refuse_dictionary(
     common = set(theirs.symbols[special:]) & set(ours.symbols[special:])
     if not common:
         raise UsageError(
-            f"{TEACHER_FLAG}: '{path}' has no word of its {side} dictionary, '{file}', in common "
+            f"{KD_TEACHER}: '{path}' has no word of its {side} dictionary, '{file}', in common "
             "with this data; expected the same dictionary"
         )
     place = next(
@@ -179,7 +179,7 @@ def _refuse_dictionary(
     )
     a, b = (f"'{d[place]}'" if place < len(d) else "nothing" for d in (theirs, ours))
     raise UsageError(
-        f"{TEACHER_FLAG}: '{path}' was trained with another {side} dictionary, '{file}': word "
+        f"{KD_TEACHER}: '{path}' was trained with another {side} dictionary, '{file}': word "
         f"{place} is {a} there and {b} here; expected the same dictionary"
     )
 
@@ -200,6 +200,6 @@ def _stored_dictionary(
             return file, Dictionary.load(file)
     logger.warning(
         "%s: no %s beside %s or in its data: only the number of words is compared",
-        *(TEACHER_FLAG, "dictionary" if language is None else f"dict.{language}.txt", path),
+        *(KD_TEACHER, "dictionary" if language is None else f"dict.{language}.txt", path),
     )
     return None

@@ -9,11 +9,11 @@ from torch import Tensor
 
 from tsa_fairseq.errors import UsageError
 from tsa_fairseq.files.checkpoint import model_arguments, read_checkpoint
-from tsa_fairseq.plugin.heads import PREFIX
+from tsa_fairseq.plugin.heads import HEADS_PREFIX
 
 logger = logging.getLogger(__name__)
 
-INIT_FLAG = "--tree-init-from"
+INIT_FROM = "--tree-init-from"
 
 _SINUSOIDS = re.compile(r"\.embed_positions\.(_float_tensor|weights)$")
 _BESIDE_LEAF_0 = ("decoder.peers.", "decoder.leaf_norms.")
@@ -29,9 +29,9 @@ def warm_start(model: Any, path: str) -> None:
     Raises:
         UsageError: the file cannot be read, or its parameters are not those of leaf 0.
     """
-    state = read_checkpoint(path, INIT_FLAG)
+    state = read_checkpoint(path, INIT_FROM)
     # the learnable parts of an objective are no part of a leaf
-    own = {n: t for n, t in model.state_dict().items() if not n.startswith(PREFIX)}
+    own = {n: t for n, t in model.state_dict().items() if not n.startswith(HEADS_PREFIX)}
     # older releases of fairseq stored sinusoidal positions, which are computed anyway
     loaded = {n: t for n, t in state["model"].items() if n in own or not _SINUSOIDS.search(n)}
     _check_format(path, loaded, model)
@@ -42,17 +42,17 @@ def warm_start(model: Any, path: str) -> None:
     )
     _check_tied(path, loaded, own)
     model.load_state_dict({**own, **loaded})
-    logger.info("%s: leaf 0 copied from %s", INIT_FLAG, path)
+    logger.info("%s: leaf 0 copied from %s", INIT_FROM, path)
 
 
 def _check_format(path: str, loaded: dict[str, Tensor], model: Any) -> None:
     for name, tensor in loaded.items():
         if not isinstance(tensor, Tensor):
-            raise UsageError(f"{INIT_FLAG}: '{path}' does not fit leaf 0: its {name} is no tensor")
+            raise UsageError(f"{INIT_FROM}: '{path}' does not fit leaf 0: its {name} is no tensor")
     version = loaded.get("decoder.version")
     if model.decoder.layer_norm is not None and (version is None or version.item() < 3):
         raise UsageError(
-            f"{INIT_FLAG}: '{path}' is a pre-norm model without a final norm, "
+            f"{INIT_FROM}: '{path}' is a pre-norm model without a final norm, "
             "as early releases of fairseq made; expected one with decoder.version 3"
         )
 
@@ -64,7 +64,7 @@ def _check_heads(path: str, state: dict[str, Any], args: Any) -> None:
         theirs, ours = getattr(stored, name, None), getattr(args, name)
         if theirs is not None and theirs != ours:
             flag = "--" + name.replace("_", "-")
-            raise UsageError(f"{INIT_FLAG}: '{path}' has {flag} {theirs}, this model {ours}")
+            raise UsageError(f"{INIT_FROM}: '{path}' has {flag} {theirs}, this model {ours}")
 
 
 def _check_tied(path: str, loaded: dict[str, Tensor], own: dict[str, Tensor]) -> None:
@@ -74,7 +74,7 @@ def _check_tied(path: str, loaded: dict[str, Tensor], own: dict[str, Tensor]) ->
         other = first.setdefault(tensor.data_ptr(), name) if tensor.numel() else name
         if name != other and not torch.equal(loaded[name], loaded[other]):
             raise UsageError(
-                f"{INIT_FLAG}: '{path}' does not fit leaf 0: this model shares {other} with "
+                f"{INIT_FROM}: '{path}' does not fit leaf 0: this model shares {other} with "
                 f"{name}, which differ in the file"
             )
 
@@ -91,4 +91,4 @@ def _check_parameters(path: str, loaded: dict[str, Tensor], wanted: dict[str, Te
             problems.append(f"its {name} is {have}, this model's {want}")
     if problems:
         more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
-        raise UsageError(f"{INIT_FLAG}: '{path}' does not fit leaf 0: {problems[0]}{more}")
+        raise UsageError(f"{INIT_FROM}: '{path}' does not fit leaf 0: {problems[0]}{more}")

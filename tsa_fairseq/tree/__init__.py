@@ -1,4 +1,4 @@
 """The tree: which layers there are, who computes what, and what a pass through them leaves behind.
 
-It knows fairseq's decoder and torch; it knows no loss, no flag of a criterion and no file.
+It knows fairseq's decoder and torch; it knows no loss and no file.
 """

@@ -1,7 +1,7 @@
 """fairseq's Transformer decoder with peers beside its last layers."""
 
 import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, cast
 
 import torch
@@ -9,15 +9,14 @@ from fairseq.models.transformer import TransformerDecoderBase
 from fairseq.modules import LayerNorm
 from torch import Tensor, nn
 
-from tsa_fairseq.tree.layers import LayerInputs, dropped_layer, in_a_row
+from tsa_fairseq.tree.layers import FirstLayers, LayerInputs, dropped_layer, with_layer_drop
 from tsa_fairseq.tree.mixture import Mixture, mix
 from tsa_fairseq.tree.outputs import TreeRun
-from tsa_fairseq.tree.topology import Branch, Topology
+from tsa_fairseq.tree.topology import Branch, Node, Topology
 from tsa_fairseq.tree.trunk_gradient import average_at_splits, averaged_encoder_gradient
 from tsa_fairseq.tree.views import ViewPlan, Views
 
 EncoderOut = dict[str, list[Tensor]]
-Node = tuple[int, int]  # depth and peer
 
 
 class TreeDecoder(TransformerDecoderBase):
@@ -54,8 +53,6 @@ class TreeDecoder(TransformerDecoderBase):
         self.topology = topology
         self.inference = inference
         self.gate: nn.Module | None = None
-        # by index: iterating over fairseq's list would drop layers now
-        self.layers = self._in_a_row([self.layers[depth] for depth in range(topology.depth)])
         # after everything else, so that one seed draws the same leaf 0 for every tree
         self.peers = nn.ModuleDict()
         for depth, width in enumerate(topology.widths):
@@ -78,10 +75,6 @@ class TreeDecoder(TransformerDecoderBase):
         peers = cast(nn.ModuleDict, self.peers[str(depth)])
         return peers[str(peer)]
 
-    def _in_a_row(self, layers: list[nn.Module]) -> nn.ModuleList:
-        """The list that fairseq's forward pass iterates over."""
-        return in_a_row(layers, self.decoder_layerdrop, self.training)
-
     def leaf_norm(self, leaf: int) -> nn.Module | None:
         """The final norm of one leaf; None for a post-norm tree."""
         if self.layer_norm is None or leaf == 0:
@@ -99,8 +92,8 @@ class TreeDecoder(TransformerDecoderBase):
         decoder.__class__ = TransformerDecoderBase
         # the copy is shallow: without this, the next lines would change the tree itself
         decoder._modules = dict(self._modules)
-        path = enumerate(self.topology.paths[leaf])
-        decoder.layers = self._in_a_row([self.node(depth, peer) for depth, peer in path])
+        layers = [self.node(*node) for node in self.topology.nodes(leaf)]
+        decoder.layers = with_layer_drop(layers, self.decoder_layerdrop, self.training)
         decoder.layer_norm = self.leaf_norm(leaf)
         del decoder.peers, decoder.leaf_norms
         return decoder
@@ -183,65 +176,66 @@ class TreeDecoder(TransformerDecoderBase):
         """Compute some leaves, node by node, and return the state after each node, too.
 
         The stock decoder embeds the tokens and computes the layers that all leaves share; what
-        follows is computed leaf by leaf, so that dropout's draws for leaf 0 are the plain model's.
+        follows is computed leaf by leaf, so that what leaf 0 draws for dropout and layer drop is
+        what the plain model draws. With dealt-out views, which the plain model has not, every node
+        beyond the first split draws for itself.
         """
-        _, extra = self._shared_layers().extract_features(
+        depth, split = self.topology.depth, self.topology.split
+        row = self._shared_layers(plan)
+        trunk = self.leaf_decoder(0)
+        trunk.layers, trunk.layer_norm, trunk.project_out_dim = row, None, None
+        _, extra = trunk.extract_features(
             prev_output_tokens,
             encoder_out=encoder_out,
             incremental_state=incremental_state,
-            # by its number in a whole decoder: attention is asked of a leaf's last layer alone
-            alignment_layer=self.topology.depth - 1,
+            alignment_layer=depth - 1,  # its number in a whole decoder
         )
-        # T x B x D: of the embedded tokens, and after each of the shared layers
-        states = {(depth - 1, 0): state for depth, state in enumerate(extra["inner_states"])}
+        embedded, shared = extra["inner_states"][0], extra["inner_states"][-1]  # T x B x D
+        states: dict[Node, Tensor] = {(-1, 0): embedded, (split - 1, 0): shared}
         attention = extra["attn"][0]
+        # fairseq asks the last layer, and no other, for its attention to the source
+        asked = None if plan.divided else (depth - 1, leaves[0])
         inputs = LayerInputs.of_batch(
-            self, prev_output_tokens, encoder_out, states[-1, 0], incremental_state
+            self, prev_output_tokens, encoder_out, embedded, incremental_state
         )
-        # fairseq asks a decoder's last layer, and no other, for its attention to the source
-        last = self.topology.depth - 1  # where a leaf's peer has the leaf's own number
-        asked = (last, leaves[0])
         for leaf in leaves:
-            for node in list(enumerate(self.topology.paths[leaf]))[self.topology.split :]:
+            for node in self.topology.nodes(leaf)[split:]:
                 if node not in states:
-                    states[node], found = self._run_node(node, states, inputs, plan, node == asked)
+                    layer = dropped_layer if self._is_dropped(node, row, plan) else self.node(*node)
+                    state = plan.from_parent(states[self.topology.parent_of(node)], *node)
+                    states[node], found = inputs.of_node(plan, *node).run(
+                        layer, state, need_attention=node == asked
+                    )
                     attention = found if node == asked else attention
-        features = {leaf: self._finish(leaf, states[last, leaf]) for leaf in leaves}
+        features = {leaf: self._finish(leaf, states[depth - 1, leaf]) for leaf in leaves}
         members = plan.views.members(leaves)
         run = TreeRun(
             tuple(members),
             tuple(plan.of_member(features[member.leaf], member) for member in members),
-            states[self.topology.split - 1, 0].transpose(0, 1),
+            shared.transpose(0, 1),
             attention,
         )
         return run, states
 
-    def _shared_layers(self) -> TransformerDecoderBase:
-        """The stock decoder of the layers before the first split, without what follows them."""
-        decoder = self.leaf_decoder(0)
-        decoder.layers = self._in_a_row([self.layers[d] for d in range(self.topology.split)])
-        decoder.layer_norm = decoder.project_out_dim = None
-        return decoder
+    def _shared_layers(self, plan: ViewPlan) -> nn.ModuleList:
+        """The layers before the first split, as the stock decoder runs them."""
+        drop, split = self.decoder_layerdrop, self.topology.split
+        # by index: iterating over fairseq's list would drop layers now
+        layers: list[nn.Module] = [self.layers[depth] for depth in range(self.topology.depth)]
+        if drop == 0 or plan.divided:
+            return with_layer_drop(layers[:split], drop, self.training)
+        return FirstLayers(layers, drop, self.training, split)
 
-    def _run_node(
-        self,
-        node: Node,
-        states: Mapping[Node, Tensor],
-        inputs: LayerInputs,
-        plan: ViewPlan,
-        need_attention: bool,
-    ) -> tuple[Tensor, Tensor | None]:
-        """The state after a node, from that after its parent."""
-        depth, peer = node
-        below = states[depth - 1, self.topology.parents[depth][peer]]
-        # beside leaf 0 the draw is made at any rate: trainings repeat those of earlier releases
-        draws = self.training and (peer > 0 or self.decoder_layerdrop > 0)
-        dropped = draws and bool(torch.rand(()) < self.decoder_layerdrop)
-        return inputs.of_node(plan, depth, peer).run(
-            dropped_layer if dropped else self.node(depth, peer),
-            plan.from_parent(below, depth, peer),
-            need_attention,
-        )
+    def _is_dropped(self, node: Node, shared: nn.ModuleList, plan: ViewPlan) -> bool:
+        """Whether a node beyond the first split is left out this time.
+
+        A draw is made even if the rate is 0: trainings repeat those of earlier releases.
+        """
+        if not self.training:
+            return False
+        if node[1] == 0 and not plan.divided:  # leaf 0's: drawn with the shared layers
+            return isinstance(shared, FirstLayers) and self.node(*node) not in shared.kept
+        return bool(torch.rand(()) < self.decoder_layerdrop)
 
     def _finish(self, leaf: int, state: Tensor) -> Tensor:
         """What the stock decoder does after its last layer: T x B x D to B x T x D."""

@@ -76,40 +76,51 @@ class LayerInputs(NamedTuple):
     def of_node(self, plan: ViewPlan, depth: int, peer: int) -> "LayerInputs":
         """For the views that one node computes."""
 
-        def rows(tensor: Tensor | None, dim: int) -> Tensor | None:
-            return None if tensor is None else plan.from_everything(tensor, depth, peer, dim)
+        def rows(mask: Tensor | None) -> Tensor | None:
+            return None if mask is None else plan.from_everything(mask, depth, peer, dim=0)
 
         return self._replace(
             encoder_out=plan.from_everything(self.encoder_out, depth, peer, dim=1),
-            encoder_padding_mask=rows(self.encoder_padding_mask, 0),
-            self_attn_padding_mask=rows(self.self_attn_padding_mask, 0),
+            encoder_padding_mask=rows(self.encoder_padding_mask),
+            self_attn_padding_mask=rows(self.self_attn_padding_mask),
         )
 
 
-def in_a_row(layers: list[nn.Module], drop: float, training: bool) -> nn.ModuleList:
-    """The list that fairseq's forward pass iterates over."""
-    if drop == 0:
-        return nn.ModuleList(layers)
-    row = LayerDropInPlace(drop, layers)
+def with_layer_drop(layers: list[nn.Module], drop: float, training: bool) -> nn.ModuleList:
+    """A decoder's layers as fairseq lists them: its forward pass iterates over this."""
+    row = nn.ModuleList(layers) if drop == 0 else LayerDropModuleList(drop, layers)
     row.training = training
     return row
 
 
-class LayerDropInPlace(LayerDropModuleList):
-    """fairseq's layer drop, with the same draws, but a dropped layer passes its input on.
+class FirstLayers(LayerDropModuleList):
+    """fairseq's layer drop over a decoder's layers, of which only the first are run here.
 
-    The stock list leaves dropped layers out, after which nobody could say which of the decoder's
-    inner states went into which layer.
+    The draws are those of the whole decoder, all at once as fairseq makes them. What became of the
+    layers that are run elsewhere is noted.
+
+    Args:
+        layers: of the whole decoder.
+        drop: share of them that are dropped in training.
+        training: whether this is training.
+        first: how many are run.
     """
 
+    def __init__(self, layers: list[nn.Module], drop: float, training: bool, first: int) -> None:
+        super().__init__(drop, layers)
+        self.training = training
+        self.first = first
+        self.kept: set[nn.Module] = set()
+
     def __iter__(self) -> Iterator[Any]:
-        kept = set(super().__iter__())
-        for index in range(len(self)):
-            yield self[index] if self[index] in kept else dropped_layer
+        self.kept = set(super().__iter__())
+        for index in range(self.first):
+            if self[index] in self.kept:
+                yield self[index]
 
 
 def dropped_layer(state: Tensor, *_: Any, **__: Any) -> tuple[Tensor, None, None]:
-    """What stands in for a layer: the identity.
+    """What stands in for a node that is dropped: the identity.
 
     The view keeps its output apart from its input, for gradient hooks.
     """

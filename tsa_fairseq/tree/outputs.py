@@ -37,8 +37,8 @@ class TreeOutput:
         output_matrix: what projects features to the vocabulary, V x D. A view: as an output of the
             model it is seen by ``DistributedDataParallel``, which would otherwise take an output
             projection that is used outside of ``forward`` for unused.
-        num_updates: updates done so far in this training, in its validation too; None for a model
-            that is not being trained.
+        num_updates: updates done by the training that the model is in, or was loaded from; None
+            for one that was just built.
         heads: what the learnable parts that an objective needs computed, by name, B x T x ...
         others: who else predicts, by name: a teacher, a bridge.
     """

@@ -38,6 +38,9 @@ class Branch:
         return [(self.layers, *path) for child in self.children for path in child.paths()]
 
 
+Node = tuple[int, int]  # depth and peer
+
+
 @dataclass(frozen=True)
 class Topology:
     """A tree in which every path has the same number of layers.
@@ -112,6 +115,15 @@ class Topology:
     def paths(self) -> tuple[tuple[int, ...], ...]:
         """For every leaf, the peer it passes through at each depth."""
         return tuple(self._path(leaf) for leaf in range(self.num_leaves))
+
+    def nodes(self, leaf: int) -> list[Node]:
+        """The nodes on a leaf's path."""
+        return list(enumerate(self.paths[leaf]))
+
+    def parent_of(self, node: Node) -> Node:
+        """The node that a node reads; of depth -1, which is the embedded tokens, at the first."""
+        depth, peer = node
+        return depth - 1, self.parents[depth][peer]
 
     def _path(self, leaf: int) -> tuple[int, ...]:
         path = [leaf]

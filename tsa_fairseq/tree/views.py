@@ -61,6 +61,11 @@ class ViewPlan:
     topology: Topology
     views: Views
 
+    @property
+    def divided(self) -> bool:
+        """Whether there are nodes that compute some of the views only."""
+        return self.views.dealt and self.views.count > 1
+
     @cached_property
     def everything(self) -> tuple[int, ...]:
         """All views."""
@@ -68,7 +73,7 @@ class ViewPlan:
 
     def views_of(self, depth: int, peer: int) -> tuple[int, ...]:
         """The views that a node computes, one after the other; depth -1: the embedded tokens."""
-        if not self.views.dealt or depth < self.topology.split:
+        if not self.divided or depth < self.topology.split:
             return self.everything
         return self._dealt[depth, peer]
 
