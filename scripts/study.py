@@ -2,6 +2,8 @@
 
     python scripts/study.py run examples/multi30k/study/runs.toml --out runs/study --hours 8
     python scripts/study.py status examples/multi30k/study/runs.toml --out runs/study
+    python scripts/study.py table examples/multi30k/study/results.csv
+    python scripts/study.py plot examples/multi30k/study/results.csv --out examples/multi30k/study
 
 Interrupted in any way, the same call goes on with the same runs, and ends where it would have.
 """
@@ -13,9 +15,11 @@ from pathlib import Path
 from studies.errors import StudyError
 from studies.listing import read_listing
 from studies.place import Place
+from studies.plot import draw
 from studies.queue import Queue
 from studies.runner import Runner, say
 from studies.status import status
+from studies.table import markdown
 
 
 def rows_file(args: argparse.Namespace) -> Path:
@@ -52,6 +56,23 @@ def show(args: argparse.Namespace) -> None:
     print(status(queue(args)))
 
 
+def tables(args: argparse.Namespace) -> None:
+    """What came out, as Markdown."""
+    print(markdown(_there(args.rows)), end="")
+
+
+def plots(args: argparse.Namespace) -> None:
+    """What came out, as two pictures."""
+    for path in draw(_there(args.rows), Path(args.out)):
+        print(path)
+
+
+def _there(rows: str) -> Path:
+    if not Path(rows).is_file():
+        raise StudyError(f"RESULTS: no such file: {rows}")
+    return Path(rows)
+
+
 def parser() -> argparse.ArgumentParser:
     """The command line."""
     made = argparse.ArgumentParser(
@@ -66,15 +87,21 @@ def parser() -> argparse.ArgumentParser:
         one.add_argument("--only", nargs="+", metavar="NAME", help="these runs alone")
         one.add_argument("--device", default="cpu", help="cpu or cuda (default: %(default)s)")
         one.add_argument("--results", metavar="CSV", help="default: results.csv beside LIST")
-        one.add_argument(
-            "--retry", nargs="+", metavar="NAME", help="failed runs that go on where they were"
-        )
+    runs.add_argument(
+        "--retry", nargs="+", metavar="NAME", help="failed runs that go on where they were"
+    )
     runs.add_argument("--jobs", type=int, default=2, help="at a time (default: %(default)s)")
     runs.add_argument("--hours", type=float, default=1e6, help="then stop (default: never)")
     runs.add_argument("--data", metavar="DIR", help="a copy of Multi30k, not to download it")
     runs.add_argument("--poll", type=float, default=2.0, help=argparse.SUPPRESS)
     runs.set_defaults(do=run)
-    state.set_defaults(do=show)
+    state.set_defaults(do=show, retry=None)
+    table = commands.add_parser("table", help="print the tables of finished runs")
+    plot = commands.add_parser("plot", help="draw gain against computing and disagreement")
+    plot.add_argument("--out", required=True, metavar="DIR", help="for the two SVG files")
+    for one, do in ((table, tables), (plot, plots)):
+        one.add_argument("rows", metavar="RESULTS", help="the CSV file of rows")
+        one.set_defaults(do=do)
     return made
 
 

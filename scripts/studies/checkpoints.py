@@ -32,7 +32,7 @@ def prune(folder: Path, curve: Curve, average: int) -> None:
     old = _rest(names, curve, average)
     if not old:
         return
-    _to_disk(folder / names[max(names)])
+    _to_disk(folder / names[_newest(names, curve)])
     _to_disk(folder)
     for epoch in old:
         (folder / names[epoch]).unlink()
@@ -40,8 +40,13 @@ def prune(folder: Path, curve: Curve, average: int) -> None:
 
 def _rest(names: dict[int, str], curve: Curve, average: int) -> list[int]:
     kept = set(curve.ranked(names)[:average]) | {curve.best()}
-    newest = max(names, default=0)
+    newest = _newest(names, curve)
     return [epoch for epoch in names if epoch not in kept and epoch < newest]
+
+
+def _newest(names: dict[int, str], curve: Curve) -> int:
+    """The one that a training goes on from; what it wrote after its end does not count."""
+    return max((epoch for epoch in names if epoch in curve.validated), default=0)
 
 
 def recover(folder: Path, curve: Curve, average: int) -> int:

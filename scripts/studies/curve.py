@@ -17,6 +17,8 @@ class Curve:
     """Validation after every epoch, by its number: an epoch that was repeated counts once.
 
     Args:
+        patience: the training ends after so many epochs in a row without a better nll.
+        limit: it ends after so many updates.
         epochs: name and value of what fairseq-train logged on the validation data, and on the
             training data with ``train_`` before it.
         updates: of the newest line.
@@ -24,6 +26,8 @@ class Curve:
         done: fairseq-train came to its end.
     """
 
+    patience: int
+    limit: int
     epochs: dict[int, dict[str, float]] = field(default_factory=dict)
     updates: int = 0
     words: float = 0.0
@@ -58,7 +62,9 @@ class Curve:
             self._record(match[1], stats)
 
     def _record(self, tag: str, stats: dict[str, str]) -> None:
-        epoch = int(stats["epoch"])
+        epoch, end = int(stats["epoch"]), self.end()
+        if end is not None and epoch > end:
+            return  # until it is stopped, it goes on
         if tag == "train_inner":
             self.updates = int(stats["num_updates"])
             self.words = float(stats.get("wps") or 0)
@@ -99,8 +105,8 @@ class Curve:
         known.sort(key=lambda epoch: (-self.nll(epoch), names[epoch]), reverse=True)
         return known
 
-    def stopping_epoch(self, patience: int, updates: int) -> int | None:
-        """Where the training ends, as it would if nothing interrupted it; None if it goes on.
+    def end(self) -> int | None:
+        """The epoch with which the training ends; None if it goes on.
 
         fairseq-train counts epochs without a better nll in memory, so that a count is lost whenever
         it is interrupted. Here it is taken from the log.
@@ -111,6 +117,6 @@ class Curve:
                 least, without = self.nll(epoch), 0
             else:
                 without += 1
-            if without >= patience or self.updates_of(epoch) >= updates:
+            if without >= self.patience or self.updates_of(epoch) >= self.limit:
                 return epoch
         return None

@@ -1,40 +1,18 @@
 """One run from its first update to its row: train, average, translate, score, tidy up."""
 
-import json
 import shlex
 from collections.abc import Generator, Iterator
-from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from studies import checkpoints, command, cost, results, scores
+from studies import checkpoints, command, cost, paired, results, scores
 from studies.child import Child, Lock, last_line
 from studies.curve import RESUMED, Curve
 from studies.errors import RunFailed
 from studies.listing import Run, run_id
 from studies.place import Place, environment, executable
+from studies.records import Begun
 
 AVERAGE = "average.pt"
-
-
-@dataclass(frozen=True)
-class Begun:
-    """What a run keeps for as long as it lasts, from when it began."""
-
-    command: str
-    commit: str
-    device: str
-
-    @classmethod
-    def read(cls, folder: Path) -> "Begun | None":
-        """Of a run's folder; None if it has not begun."""
-        path = folder / "run.json"
-        return cls(**json.loads(path.read_text(encoding="utf-8"))) if path.exists() else None
-
-    def write(self, folder: Path) -> None:
-        """Into a run's folder."""
-        folder.mkdir(parents=True, exist_ok=True)
-        text = json.dumps(asdict(self), indent=2)
-        results.write_whole(folder / "run.json", f"{text}\n".encode())
 
 
 class Job:
@@ -45,18 +23,21 @@ class Job:
         begun: its command, commit and device.
         place: the study's folder.
         rows: the file of results.
+        lock: of its folder, which its commands hold too.
         kept: whether other runs need its last or its best checkpoint.
     """
 
-    def __init__(self, run: Run, begun: Begun, place: Place, rows: Path, kept: bool) -> None:
+    def __init__(
+        self, run: Run, begun: Begun, place: Place, rows: Path, lock: Lock, kept: bool
+    ) -> None:
         self.run, self.begun, self.place, self.rows, self.kept = run, begun, place, rows, kept
+        self.lock = lock
         self.folder = place.run(run.id)
         self.data = place.data(run.protocol.name)
         self.code = place.code(begun.commit)
         words = shlex.split(begun.command)
-        self.updates = int(words[len(words) - words[::-1].index("--max-update")])
-        self.curve = Curve()
-        self.lock = Lock(self.folder / "lock")
+        updates = int(words[len(words) - words[::-1].index("--max-update")])
+        self.curve = Curve(run.protocol.patience, updates)
         self.child: Child | None = None
         self.doing = "training"
         self.last_epoch = 0
@@ -129,12 +110,11 @@ class Job:
             if not child.status and self._end() is None:
                 raise RunFailed(f"it ended without a validation to end at: {last_line(log)}")
         checkpoints.settle(self.folder, self.curve, end)
-        self.curve.epochs = {n: stats for n, stats in self.curve.epochs.items() if n <= end}
         checkpoints.prune(self.folder, self.curve, self.run.protocol.average)
 
     def _end(self) -> int | None:
         """The epoch at which the training ended, once its checkpoint is there."""
-        end = self.curve.stopping_epoch(self.run.protocol.patience, self.updates)
+        end = self.curve.end()
         if end is None and self.curve.done:
             end = max(self.curve.validated, default=None)
         names = checkpoints.by_epoch(self.folder)
@@ -148,7 +128,7 @@ class Job:
         if newest > self.last_epoch:
             self.last_epoch = newest
             checkpoints.prune(self.folder, self.curve, self.run.protocol.average)
-        end = self.curve.stopping_epoch(self.run.protocol.patience, self.updates)
+        end = self.curve.end()
         # The training's figures of an epoch come after its checkpoint, and last.
         if end is not None and "train_nll_loss" in self.curve.epochs[end] and self.child:
             self.child.stop()
@@ -169,7 +149,7 @@ class Job:
             "device": self.begun.device,
             "updates": str(curve.updates_of(end)),
             "epochs": str(end),
-            "ended_by": "limit" if curve.updates_of(end) >= self.updates else "patience",
+            "ended_by": "limit" if curve.updates_of(end) >= curve.limit else "patience",
             "best_nll": f"{curve.nll(best):g}",
             "best_epoch": str(best),
             "best_updates": str(curve.updates_of(best)),
@@ -211,11 +191,8 @@ class Job:
         if not self.run.needs:
             return 0.0
         before = run_id(self.run.needs, self.run.seed)
-        return sum(
-            float(row["madds_total"])
-            for row in results.read(self.rows)
-            if run_id(row["run"], int(row["seed"])) == before
-        )
+        rows = {results.id_of(row): row for row in results.read(self.rows)}
+        return float(rows[before]["madds_total"])
 
     def _translate(self, system: str, subset: str, row: results.Row) -> Iterator[Child]:
         checkpoint, inference = self._systems(row)[system]
@@ -238,6 +215,9 @@ class Job:
         if (system, subset) in results.KEPT:
             path = results.hypotheses_file(self.rows, self.run.id, system, subset)
             results.write_hypotheses(path, lines)
+        if (system, subset) == ("average", "test"):
+            counts = paired.count(lines, scores.recipe().read_lines(reference))
+            paired.write_statistics(self.rows, self.run.id, counts)
 
     def _empty(self, name: str) -> Path:
         """A file of the evaluation, without what an interrupted one left in it."""

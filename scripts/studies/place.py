@@ -7,6 +7,7 @@ DIR/runs/RUN-sSEED/ checkpoints, train.log, run.json, evaluation/
 
 import io
 import os
+import platform
 import re
 import subprocess
 import sys
@@ -107,6 +108,26 @@ def check_snapshot(code: Path) -> None:
     if done.stdout.strip() != str(expected):
         found = done.stdout.strip() or done.stderr.strip().split("\n")[-1]
         raise StudyError(f"the snapshot's tsa_fairseq is not the one used: {found}")
+
+
+def device_name(device: str) -> str:
+    """``cpu`` or ``cuda``, with what the machine calls it: results depend on it in the last bits.
+
+    Raises:
+        StudyError: there is no GPU.
+    """
+    if device == "cuda":
+        ask = "import torch; print(torch.cuda.get_device_name())"
+        done = subprocess.run([sys.executable, "-c", ask], capture_output=True, text=True)
+        if done.returncode:
+            raise StudyError("--device: got 'cuda'; torch finds no GPU here")
+        return f"cuda: {done.stdout.strip()}"
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").split("\n")
+        name = next(line.split(":")[1].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        name = platform.machine()
+    return f"cpu: {name}"
 
 
 def _git(*arguments: str) -> bytes:

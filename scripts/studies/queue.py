@@ -1,37 +1,14 @@
 """What is to be done: which run comes next, and how far each has come."""
 
-import json
 import shlex
 from dataclasses import dataclass
 from pathlib import Path
 
 from studies import checkpoints, command, results
 from studies.errors import StudyError
-from studies.job import Begun
 from studies.listing import Listing, Run, run_id
 from studies.place import Place
-
-FAILED = "failed.json"
-
-
-@dataclass(frozen=True)
-class Failure:
-    """Why a run could not go on, and at which commit."""
-
-    message: str
-    commit: str
-
-    @classmethod
-    def read(cls, folder: Path) -> "Failure | None":
-        """Of a run's folder; None if it has not failed."""
-        path = folder / FAILED
-        return cls(**json.loads(path.read_text(encoding="utf-8"))) if path.exists() else None
-
-    def write(self, folder: Path) -> None:
-        """Into a run's folder."""
-        folder.mkdir(parents=True, exist_ok=True)
-        text = json.dumps({"message": self.message, "commit": self.commit}, indent=2)
-        results.write_whole(folder / FAILED, f"{text}\n".encode())
+from studies.records import Begun, Failure
 
 
 @dataclass
@@ -60,7 +37,7 @@ class Queue:
         Raises:
             StudyError: a run has other flags now; the file of results does not fit.
         """
-        rows = {run_id(row["run"], int(row["seed"])): row for row in results.read(self.rows)}
+        rows = {results.id_of(row): row for row in results.read(self.rows)}
         for run in self.chosen:
             begun = Begun.read(self.place.run(run.id))
             row = rows.get(run.id)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from studies.curve import Curve
 from studies.errors import StudyError
+from studies.listing import run_id
 
 # Which model translates: the mean of the best checkpoints, the best one, and of a tree's mean also
 # all leaves together, and the leaf with the least nll on the validation data.
@@ -45,11 +46,15 @@ def read(path: Path) -> list[Row]:
         raise StudyError(f"--results: {path} cannot be read: {error}") from None
     if not text:
         return []
+    if not text.endswith("\n"):
+        number = text.count("\n") + 1
+        raise StudyError(
+            f"--results: {path}, line {number}: cut short; remove that line, "
+            "and its run is evaluated again"
+        )
     lines = csv.reader(io.StringIO(text, newline=""))
     if tuple(next(lines)) != COLUMNS:
-        raise StudyError(
-            f"--results: {path} has other columns than this study's; nothing was added"
-        )
+        raise StudyError(f"--results: {path} has other columns than this study's")
     rows: list[Row] = []
     for fields in lines:
         if len(fields) != len(COLUMNS):
@@ -58,11 +63,6 @@ def read(path: Path) -> list[Row]:
                 f"expected {len(COLUMNS)}"
             )
         rows.append(dict(zip(COLUMNS, fields, strict=True)))
-    if not text.endswith("\n"):
-        raise StudyError(
-            f"--results: {path}, line {lines.line_num}: cut short; remove that line, "
-            "and its run is evaluated again"
-        )
     return rows
 
 
@@ -92,9 +92,14 @@ def append(path: Path, row: Row) -> None:
             raise
 
 
+def id_of(row: Row) -> str:
+    """The run and seed that a row is of, as its files are called."""
+    return run_id(row["run"], int(row["seed"]))
+
+
 def finished(rows: list[Row]) -> set[str]:
     """The ids of the runs that have a row."""
-    return {f"{row['run']}-s{row['seed']}" for row in rows}
+    return {id_of(row) for row in rows}
 
 
 def write_whole(path: Path, content: bytes) -> None:
@@ -120,6 +125,18 @@ def write_hypotheses(path: Path, lines: list[str]) -> None:
     """Compressed, the same bytes for the same lines at any time."""
     text = "".join(f"{line}\n" for line in lines).encode()
     write_whole(path, gzip.compress(text, compresslevel=9, mtime=0))
+
+
+def read_hypotheses(path: Path) -> list[str]:
+    """What write_hypotheses wrote.
+
+    Raises:
+        StudyError: it cannot be read.
+    """
+    try:
+        return gzip.decompress(path.read_bytes()).decode("utf-8").split("\n")[:-1]
+    except (OSError, EOFError, UnicodeDecodeError) as error:
+        raise StudyError(f"{path} cannot be read: {error}") from None
 
 
 def write_curve(results: Path, run_id: str, curve: Curve) -> None:

@@ -1,24 +1,23 @@
 """Works off the queue: so many runs at a time, for so many hours, each to its row."""
 
 import errno
-import platform
 import shlex
 import shutil
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 from types import FrameType
 
-from studies import checkpoints, command, place, results
+from studies import checkpoints, command, paired, place, results, scores
 from studies.child import Child, Lock
 from studies.errors import RunFailed, StudyError
-from studies.job import Begun, Job, tidy
+from studies.job import Job, tidy
 from studies.listing import Protocol, Run
-from studies.queue import FAILED, Failure, Queue
+from studies.queue import Queue
+from studies.records import Begun, Failure
 
 POLL_SECONDS = 2.0
+LOCK_TRIES = 50
 # A training writes a checkpoint beside those that it replaces.
 LEAST_FREE_BYTES = 500 * 2**20
 
@@ -64,7 +63,7 @@ class Runner:
         before = signal.signal(signal.SIGTERM, _interrupt)
         try:
             self.queue.check()
-            self.device = device_name(self.queue.device)
+            self.device = place.device_name(self.queue.device)
             self._tidy()
             return self._loop()
         except OSError as error:
@@ -101,22 +100,23 @@ class Runner:
 
     def _begin(self, run: Run, commit: str) -> None:
         folder = self.place.run(run.id)
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = Lock(folder / "lock")
+        if not _acquire(lock):
+            raise StudyError(f"--out: {folder} is in use by a process of another call")
         begun = Begun.read(folder)
-        if begun is not None and not self.queue.has_trained(run):
-            shutil.rmtree(folder)  # nothing is lost, and its commit or flags may be old
-            begun = None
-        if begun is None:
+        if begun is None or not self.queue.has_trained(run):
+            # Nothing is lost, and its commit or flags may be old.
+            _empty(folder)
             words = command.train(run, self.queue.device)
             begun = Begun(shlex.join(words), commit, self.device)
-        (folder / FAILED).unlink(missing_ok=True)
+            begun.write(folder)
+        (folder / Failure.FILE).unlink(missing_ok=True)
         self.queue.retry.discard(run.id)
-        begun.write(folder)
-        code = self.place.code(begun.commit)
-        self._prepare(run.protocol, code)
-        job = Job(run, begun, self.place, self.queue.rows, run.id in self.queue.listing.needed())
-        if not _acquire(job.lock):
-            raise StudyError(f"--out: {folder} is in use by a process of another call")
-        self.active[run.id] = job
+        kept = run.id in self.queue.listing.needed()
+        job = Job(run, begun, self.place, self.queue.rows, lock, kept)
+        self.active[run.id] = job  # from now on it is stopped with the others
+        self._prepare(run.protocol, job.code)
         say(f"{run.id}: begins, commit {begun.commit[:10]}")
 
     def _look_at(self, run_id: str, job: Job) -> None:
@@ -144,26 +144,26 @@ class Runner:
         say(f"{job.run.id}: failed: {message}")
 
     def _full(self) -> str:
+        free = shutil.disk_usage(self.place.folder).free // 2**20
         return (
-            f"--out: the disk of {self.place.folder} is full; nothing is lost: "
-            "free some of it, and call again"
+            f"--out: the disk of {self.place.folder} is full ({free} MiB are free, "
+            f"{LEAST_FREE_BYTES // 2**20} wanted); nothing is lost: free some of it, and call again"
         )
 
     def _tell(self, run_id: str, job: Job) -> None:
-        """A line for every epoch, and for every other thing that is begun."""
+        """A line for the newest epoch, and for every other thing that is begun."""
         curve, best = job.curve, job.curve.best()
-        now = (job.doing, max(curve.validated, default=0))
-        if self.told.get(run_id) == now or best is None:
-            return
-        self.told[run_id] = now
-        if job.doing != "training":
+        epoch = max(curve.validated, default=0)
+        doing_before, epoch_before = self.told.get(run_id, ("training", 0))
+        self.told[run_id] = (job.doing, epoch)
+        if best is not None and epoch != epoch_before:
+            say(
+                f"{run_id}: epoch {epoch}, {curve.updates_of(epoch)} updates, "
+                f"nll {curve.nll(epoch):g} (best {curve.nll(best):g} at {best}), "
+                f"{curve.words:,.0f} words/s"
+            )
+        if job.doing != doing_before:
             say(f"{run_id}: {job.doing}")
-            return
-        say(
-            f"{run_id}: epoch {now[1]}, {curve.updates_of(now[1])} updates, "
-            f"nll {curve.nll(now[1]):g} (best {curve.nll(best):g} at {best}), "
-            f"{curve.words:,.0f} words/s"
-        )
 
     def _prepare(self, protocol: Protocol, code: Path) -> None:
         """The protocol's data, by the snapshot's prepare.sh."""
@@ -189,12 +189,19 @@ class Runner:
         self.prepared.add(protocol.name)
 
     def _tidy(self) -> None:
-        """What a call that was killed right after a row's end left over."""
-        for run in self.queue.listing.runs:
-            folder = self.place.run(run.id)
-            if run.id in results.finished(results.read(self.queue.rows)) and folder.exists():
-                if checkpoints.by_epoch(folder):
-                    tidy(folder, run.id in self.queue.listing.needed())
+        """Of finished runs: checkpoints that a killed call left, counts that are missing."""
+        rows = self.queue.rows
+        done = results.finished(results.read(rows))
+        for run in (run for run in self.queue.listing.runs if run.id in done):
+            folder, data = self.place.run(run.id), self.place.data(run.protocol.name)
+            if folder.exists() and checkpoints.by_epoch(folder):
+                tidy(folder, run.id in self.queue.listing.needed())
+            reference = scores.reference_file(data, "test")
+            translated = results.hypotheses_file(rows, run.id, "average", "test")
+            if not paired.statistics_file(rows, run.id).exists() and reference.exists():
+                lines = results.read_hypotheses(translated)
+                counts = paired.count(lines, scores.recipe().read_lines(reference))
+                paired.write_statistics(rows, run.id, counts)
 
 
 def say(text: str) -> None:
@@ -202,29 +209,18 @@ def say(text: str) -> None:
     print(f"{time.strftime('%d %H:%M:%S')}  {text}", flush=True)
 
 
-def device_name(device: str) -> str:
-    """``cpu`` or ``cuda``, with what the machine calls it: results depend on it in the last bits.
-
-    Raises:
-        StudyError: there is no GPU.
-    """
-    if device == "cuda":
-        ask = "import torch; print(torch.cuda.get_device_name())"
-        done = subprocess.run([sys.executable, "-c", ask], capture_output=True, text=True)
-        if done.returncode:
-            raise StudyError("--device: got 'cuda'; torch finds no GPU here")
-        return f"cuda: {done.stdout.strip()}"
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").split("\n")
-        name = next(line.split(":")[1].strip() for line in lines if line.startswith("model name"))
-    except (OSError, StopIteration):
-        name = platform.machine()
-    return f"cpu: {name}"
+def _empty(folder: Path) -> None:
+    """Of everything but the lock, which is held."""
+    for path in folder.iterdir():
+        if path.is_dir():
+            shutil.rmtree(path)
+        elif path.name != "lock":
+            path.unlink()
 
 
 def _acquire(lock: Lock) -> bool:
     """With some patience: a killed call's process takes a moment to die, and status looks in."""
-    for _ in range(50):
+    for _ in range(LOCK_TRIES):
         if lock.acquire():
             return True
         time.sleep(0.1)

@@ -4,7 +4,7 @@ from studies import results
 from studies.child import Lock
 from studies.curve import Curve
 from studies.errors import StudyError
-from studies.listing import Run, run_id
+from studies.listing import Run
 from studies.place import head
 from studies.queue import Queue
 
@@ -13,7 +13,7 @@ HEADINGS = ("run", "state", "epoch", "updates", "best nll", "words/s", "")
 
 def status(queue: Queue) -> str:
     """One line a run, in the order in which they are worked off."""
-    rows = {run_id(row["run"], int(row["seed"])): row for row in results.read(queue.rows)}
+    rows = {results.id_of(row): row for row in results.read(queue.rows)}
     try:
         commit = head()
     except StudyError:
@@ -37,7 +37,7 @@ def _line(
         score = f"BLEU {float(row['bleu_average_test']):.2f}"
         return run.id, "done", row["epochs"], row["updates"], row["best_nll"], "", score
     folder = queue.place.run(run.id)
-    curve = Curve()
+    curve = Curve(run.protocol.patience, run.protocol.updates)
     curve.read(folder / "train.log")
     best = curve.best()
     figures = (
