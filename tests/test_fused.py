@@ -12,7 +12,7 @@ import tsa_fairseq.loss.fused
 import tsa_fairseq.loss.projection
 from tsa_fairseq.errors import UsageError
 from tsa_fairseq.loss.dense import dense_loss
-from tsa_fairseq.loss.fused import default_block_tokens
+from tsa_fairseq.loss.fused import FusedLoss, default_block_tokens
 from tsa_fairseq.objectives import KDSettings, Objective, build_objective
 from tsa_fairseq.objectives.blocks import LogitBlock, Term
 from tsa_fairseq.tree.outputs import TreeOutput
@@ -506,6 +506,21 @@ def test_no_tokens(objective, dtype, own):
     loss.backward()
     assert loss.item() == 0 and sums.nll.tolist() == [0, 0, 0]
     assert features.grad.shape == (3, 0, 31) and (matrix.grad == 0).all()
+
+
+@pytest.mark.parametrize("own", [False, True])
+def test_features_token_by_token(own):
+    """Contiguous, as the criterion hands them over: gradients have their shape, and are the same."""
+    features, matrix, target = inputs(own=own)
+    expected, _ = fused_loss(tsa(), 1.0, 0.1, 10)(features, matrix, target)
+    of_expected = gradients(expected, features, matrix)
+    by_token = features.detach().transpose(0, 1).contiguous().requires_grad_()
+    loss, _ = FusedLoss(tsa(), 1.0, 0.1, 10)(by_token, matrix, target)
+    assert loss.item() == expected.item()
+    of_features, of_matrix = gradients(loss, by_token, matrix)
+    assert of_features.shape == (47, 3, 31)
+    assert torch.equal(of_features.transpose(0, 1), of_expected[0])
+    assert torch.equal(of_matrix, of_expected[1])
 
 
 def test_block_of_no_tokens_is_refused():
