@@ -510,7 +510,7 @@ def test_no_tokens(objective, dtype, own):
 
 @pytest.mark.parametrize("own", [False, True])
 def test_features_token_by_token(own):
-    """Contiguous, as the criterion hands them over: gradients have their shape, and are the same."""
+    """Contiguous, as the criterion hands them over: the same gradients, in their shape."""
     features, matrix, target = inputs(own=own)
     expected, _ = fused_loss(tsa(), 1.0, 0.1, 10)(features, matrix, target)
     of_expected = gradients(expected, features, matrix)
