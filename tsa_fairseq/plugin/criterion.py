@@ -43,6 +43,7 @@ class TSAOnlineKDCriterion(FairseqCriterion):
         self.sentence_avg = cfg.sentence_avg
         self.label_smoothing = cfg.label_smoothing
         self.ignore_prefix_size = cfg.ignore_prefix_size
+        self._prefix_checked = cfg.ignore_prefix_size == 0
         self.trunk_gradient = cfg.kd_trunk_gradient or self.objective.trunk_gradient
         # no module, and so in no state dict
         self.teacher = Teacher(cfg.kd_teacher, task) if cfg.kd_teacher else None
@@ -80,6 +81,7 @@ class TSAOnlineKDCriterion(FairseqCriterion):
             target = target[:, self.ignore_prefix_size :]
             output = output.at_tokens(lambda tensor: tensor[:, self.ignore_prefix_size :])
         real = target.ne(self.padding_idx)  # B x T
+        self._check_prefix(sample, real, model.training)
         ramp = self.objective.settings.ramp(output.num_updates)
         if self.fused and reduce:
             loss, sums = self._fused_loss(output, target, real, ramp)
@@ -91,11 +93,29 @@ class TSAOnlineKDCriterion(FairseqCriterion):
         sample_size = sample["target"].size(0) if self.sentence_avg else sample["ntokens"]
         logs = {
             **self._logs(loss, sums, output.leaf_of, real, ramp),
+            "real_tokens": real.sum(),
             "ntokens": sample["ntokens"],
             "nsentences": sample["target"].size(0),
             "sample_size": sample_size,
         }
         return loss, sample_size, logs
+
+    def _check_prefix(self, sample: dict[str, Any], real: Tensor, training: bool) -> None:
+        """Refuse a prefix of which nothing is left in the first batch that is trained on.
+
+        In later ones nothing may be left of short sentences, which fairseq puts together: such a
+        batch adds nothing to gradients and figures.
+        """
+        if self._prefix_checked or not training:
+            return
+        if not real.any():
+            longest = int(sample["target"].ne(self.padding_idx).sum(dim=1).max())
+            raise SystemExit(
+                f"error: --ignore-prefix-size: got {self.ignore_prefix_size}, which leaves nothing "
+                f"of any sentence in the first batch; expected less than {longest}, the tokens of "
+                "its longest target with the end of the sentence"
+            )
+        self._prefix_checked = True
 
     def _output(self, model: Any, net_input: dict[str, Any]) -> TreeOutput:
         """Of the tree, its heads and the teacher; in several views while training only."""
@@ -152,34 +172,35 @@ class TSAOnlineKDCriterion(FairseqCriterion):
             logs.update(by_leaf)
         if sums.compared:
             logs.update(sums.compared)
-            logs["real_tokens"] = real.sum()
-            logs["kd_weight"] = self.objective.kd_weight(len(leaf_of), ramp) * logs["real_tokens"]
+            logs["kd_weight"] = self.objective.kd_weight(len(leaf_of), ramp) * real.sum()
         return logs
 
     @classmethod
     def reduce_metrics(cls, logging_outputs: list[dict[str, Any]]) -> None:
         """Turn sums over all workers and batches into the figures that fairseq shows.
 
-        Losses, likelihoods and divergences are in bits a token, as everywhere in fairseq.
+        Losses, likelihoods and divergences are in bits a token, as everywhere in fairseq. With
+        ``--ignore-prefix-size`` a figure is a mean over the tokens that are left, which are those
+        it sums over. The loss alone is divided by what its gradient is divided by, as in fairseq's
+        criterion, where that is all tokens, or with ``--sentence-avg`` all sentences.
         """
         sums: dict[str, Any] = {}
         for log in logging_outputs:
             for name, value in log.items():
                 sums[name] = sums.get(name, 0) + value
-        ntokens, sample_size = sums["ntokens"], sums["sample_size"]
-        bits = math.log(2)
+        sample_size, bits = sums["sample_size"], math.log(2)
+        # of a batch that has no token left a figure is unknown, and weighs nothing among others
+        real = utils.item(sums["real_tokens"])
 
         metrics.log_scalar("loss", sums["loss"] / sample_size / bits, sample_size, round=3)
         for name in (name for name in sums if name.startswith("nll_")):
-            metrics.log_scalar(name, sums[name] / ntokens / bits, ntokens, round=3)
+            mean = sums[name] / real / bits if real else math.nan
+            metrics.log_scalar(name, mean, real, round=3)
         metrics.log_derived("ppl", lambda meters: utils.get_perplexity(meters["nll_loss"].avg))
-        if "real_tokens" not in sums:
-            return
-        # nothing is compared at the tokens that --ignore-prefix-size leaves out
-        real = sums["real_tokens"]
         for name, unit in UNITS.items():
             if name in sums:
-                metrics.log_scalar(name, sums[name] / real / unit, real, round=4)
+                mean = sums[name] / real / unit if real else math.nan
+                metrics.log_scalar(name, mean, real, round=4)
 
     @staticmethod
     def logging_outputs_can_be_summed() -> bool:
