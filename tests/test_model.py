@@ -142,7 +142,7 @@ def test_no_flag_collides_with_fairseqs(tmp_path):
             "BASE layers are inserted between the layers that the tree counts",
         ),
         (
-            {"criterion": "cross_entropy", "save_dir": "x", "max_update": 1, "tree": "2[1,1]"},
+            {**TRAINING, "criterion": "cross_entropy", "tree": "2[1,1]"},
             "--criterion: got 'cross_entropy', which would train leaf 0 of the tree '2[1,1]' "
             "alone; expected tsa_online_kd",
         ),

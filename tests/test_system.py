@@ -17,6 +17,7 @@ import pytest
 import torch
 
 import tsa_fairseq
+from tsa_fairseq.cli.main import main
 from tsa_fairseq.files.checkpoint import read_checkpoint
 from tsa_fairseq.objectives import OBJECTIVES
 
@@ -489,6 +490,34 @@ def test_another_objective_needs_another_start(data, tmp_path, in_process):
     assert {n.split(".")[1] for n in states[1] if n.startswith("heads.")} == {"peer_attention"}
     for name, tensor in states[0].items():
         assert name.startswith("heads.") or torch.equal(states[1][name], tensor), name
+
+
+@pytest.mark.slow
+def test_an_average_to_go_on_from(data, tmp_path, in_process):
+    """Refused before anything is written, with either criterion; as a new start it is taken."""
+    common = [data, "--user-dir", PLUGIN, *DIMENSIONS, *TRAINING]
+    one_leaf = ["--arch", "tsa_transformer", "--tree", "2", *PLAIN[2:]]
+    for name, flags in (("tree", TREE), ("one_leaf", one_leaf)):
+        first, second = tmp_path / name, tmp_path / f"{name}.again"
+        in_process(fairseq_cli.train, *common, *flags, "--save-dir", first, "--max-update", "3")
+        mean = tmp_path / f"{name}.pt"
+        assert main(["average", str(mean), str(first / "checkpoint_last.pt")]) == 0
+        on = [*common, *flags, "--save-dir", second, "--max-update", "5"]
+        with pytest.raises(SystemExit) as raised:
+            in_process(fairseq_cli.train, *on, "--restore-file", mean)
+        assert raised.value.code == (
+            f"error: --restore-file: '{mean}' has no optimizer state, like an average or an "
+            "export: training would begin again at update 0; expected a checkpoint to go on with, "
+            "or, to start another training from its parameters, --finetune-from-model with a new "
+            "--save-dir, or --reset-optimizer"
+        )
+        assert not second.exists()
+        for start in ("--restore-file", "--finetune-from-model"):
+            meant = [start, mean, *(["--reset-optimizer"] if start == "--restore-file" else [])]
+            in_process(fairseq_cli.train, *on, *meant)
+            state = read_checkpoint(str(second / "checkpoint_last.pt"), "")
+            assert state["optimizer_history"][-1]["num_updates"] == 5
+            shutil.rmtree(second)
 
 
 def test_a_teacher_with_other_words(data, teacher, tmp_path, in_process):

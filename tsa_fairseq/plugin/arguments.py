@@ -42,8 +42,8 @@ def complete_arguments(args: Namespace) -> None:
     training = (
         hasattr(args, "save_dir") and hasattr(args, "max_update") and not hasattr(args, "_name")
     )
-    if training and getattr(args, "criterion", None) == CRITERION:
-        if args.kd_objective is not None:
+    if training:
+        if getattr(args, "kd_objective", None) is not None:
             check_name(args.kd_objective)
         follow_checkpoint(args)
     if not getattr(args, "tree", None):
