@@ -2,6 +2,7 @@ import copy
 import dataclasses
 import math
 
+import numpy as np
 import pytest
 import reference
 import torch
@@ -45,7 +46,10 @@ def leaf_logits(model, batch):
 
 
 @pytest.mark.parametrize("flags", [{}, dict(sentence_avg=True), dict(ignore_prefix_size=2)])
-@pytest.mark.parametrize("variant", [{}, dict(decoder_normalize_before=True), dict(dropout=0.3)])
+@pytest.mark.parametrize(
+    "variant",
+    [{}, dict(decoder_normalize_before=True), dict(dropout=0.3), dict(quant_noise_pq=0.2)],
+)
 def test_one_leaf_has_loss_and_gradients_of_fairseq(flags, variant, build, task, batch, criterion):
     plain, tree = build("transformer", **variant), build(tree="3", **variant)
     expected = run(stock_criterion(task, **flags), plain, batch)
@@ -347,7 +351,7 @@ def test_meters_weigh_batches_by_the_tokens_left(build, task, criterion):
 def test_nothing_left_of_a_batch_adds_nothing(
     name, kd_loss, build, task, batch, criterion, tmp_path
 ):
-    """In the middle of a training: loss and gradients are 0, figures unknown, the next one as ever."""
+    """In the middle of a training: loss and gradients are 0, figures unknown."""
     of_model = dict(kd_bridge_layers=1, kd_bridge_init=None, kd_objective=name)
     of_loss = dict(kd_objective=name, kd_loss=kd_loss, ignore_prefix_size=2, max_update=9)
     if OBJECTIVES[name].needs_teacher:
@@ -364,16 +368,32 @@ def test_nothing_left_of_a_batch_adds_nothing(
     assert all(math.isnan(value) for value in shown.values()), shown
 
 
-def test_a_prefix_that_leaves_nothing_is_refused_at_the_first_batch(build, batch, criterion):
+class Pairs:
+    """As much of fairseq's pairs of sentences as is asked for their lengths."""
+
+    def __init__(self, *sizes):
+        self.tgt_sizes = np.array(sizes)
+
+
+@pytest.mark.parametrize("data", ["known", "unknown", "batch of the shortest"])
+def test_a_prefix_that_leaves_nothing_of_any_sentence(data, build, task, batch, criterion):
+    """Refused at the first batch of a training, not for a batch of short sentences alone."""
+    if data != "unknown":
+        task.datasets = {"train": Pairs(5, 7 if data == "known" else 8, 4), "valid": Pairs(30)}
     model, prefixed = build(tree=TREE), criterion(ignore_prefix_size=7)
+    assert int(prefixed(model.eval(), batch)[2]["real_tokens"]) == 0  # validation goes on
+    model.train()
+    if data == "batch of the shortest":
+        assert int(prefixed(model, batch)[2]["real_tokens"]) == 0
+        return
+    where = " in the first batch" if data == "unknown" else ""
     message = (
-        "error: --ignore-prefix-size: got 7, which leaves nothing of any sentence in the first "
-        "batch; expected less than 7, the tokens of its longest target with the end of the sentence"
+        f"error: --ignore-prefix-size: got 7, which leaves nothing of any sentence{where}; "
+        "expected less than 7, the tokens of the longest target with its end"
     )
     with pytest.raises(SystemExit, match=exactly(message)):
         prefixed(model, batch)
-    assert int(prefixed(model.eval(), batch)[2]["real_tokens"]) == 0  # validation goes on
-    assert int(criterion(ignore_prefix_size=6)(model.train(), batch)[2]["real_tokens"]) == 1
+    assert int(criterion(ignore_prefix_size=6)(model, batch)[2]["real_tokens"]) == 1
 
 
 def test_the_log_holds_no_graph(build, batch, criterion):

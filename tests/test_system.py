@@ -12,6 +12,7 @@ import sys
 from pathlib import Path
 
 import fairseq_cli.generate
+import fairseq_cli.interactive
 import fairseq_cli.train
 import pytest
 import torch
@@ -312,6 +313,35 @@ def test_interactive_translates(data, trained):
     assert set(found[0].split()) <= set(WORDS) and len(found[0].split()) >= 2
 
 
+def test_unknown_words_are_not_replaced(data, trained, in_process):
+    root, _ = trained
+    with pytest.raises(SystemExit) as raised:
+        in_process(fairseq_cli.interactive, data, "--user-dir", PLUGIN, "--cpu",
+                   "--path", root / "save" / "checkpoint_best.pt", "--replace-unk")  # fmt: skip
+    assert raised.value.code == (
+        "error: --replace-unk: got '@@ '; fairseq fails with it at the first unknown word, with "
+        "this and any other model: expected --print-alignment, to replace by what it prints"
+    )
+
+
+def test_layers_to_keep_of_an_exported_leaf(data, trained, tmp_path, in_process, capsys):
+    """What the refusal with a tree advises."""
+    root, _ = trained
+    path, out = root / "save" / "checkpoint_best.pt", tmp_path / "out"
+    assert main(["export", str(path), str(out)]) == 0
+    keep = "{'encoder_layers_to_keep': '0', 'decoder_layers_to_keep': '0'}"
+    for model, flags in ((path, ["--user-dir", PLUGIN]), (out / "model.pt", [])):
+        argv = [data, "--path", model, "--cpu", *flags, "--model-overrides", keep]
+        argv += ["--required-batch-size-multiple", "1"]
+        capsys.readouterr()
+        if flags:
+            with pytest.raises(SystemExit, match="-layers-to-keep: got '0'"):
+                in_process(fairseq_cli.generate, *argv)
+        else:
+            in_process(fairseq_cli.generate, *argv)
+            assert len(hypotheses(capsys.readouterr().out)) == 100
+
+
 def test_warm_start_from_a_stock_checkpoint(data, tmp_path):
     """The plain model's figures are leaf 0's, and the checkpoint no longer needs that file."""
     plain = train(data, tmp_path / "plain", *PLAIN, "--max-update", "10")
@@ -381,6 +411,22 @@ def test_a_refusal_is_one_line_and_nothing_is_written(data, tmp_path):
             [*TREE, "--adaptive-softmax-cutoff", "5"],
             "error: --adaptive-softmax-cutoff: got '[5]'; it cannot be used with a tree: "
             "the leaves' predictions must be over the whole vocabulary",
+        ),
+        (
+            [*TREE, "--encoder-layers-to-keep", "0"],
+            "error: --encoder-layers-to-keep: got '[0]'; it cannot be used with a tree: fairseq "
+            "would drop the decoder's layers with the encoder's; an exported leaf takes it "
+            "together with --decoder-layers-to-keep",
+        ),
+        (
+            [*TREE, "--quant-noise-scalar", "0.1"],
+            "error: --quant-noise-scalar: got '0.1'; it cannot be used with a tree: the leaves' "
+            "loss would read the output matrix without the noise; --quant-noise-pq can",
+        ),
+        (
+            [*TREE, "--ignore-prefix-size", "6"],  # five words at most, and the end
+            "error: --ignore-prefix-size: got 6, which leaves nothing of any sentence; expected "
+            "less than 6, the tokens of the longest target with its end",
         ),
         (
             [*TREE[:4], "--criterion", "label_smoothed_cross_entropy"],

@@ -101,20 +101,25 @@ class TSAOnlineKDCriterion(FairseqCriterion):
         return loss, sample_size, logs
 
     def _check_prefix(self, sample: dict[str, Any], real: Tensor, training: bool) -> None:
-        """Refuse a prefix of which nothing is left in the first batch that is trained on.
+        """Refuse a prefix that leaves nothing of any sentence, at the first batch trained on.
 
-        In later ones nothing may be left of short sentences, which fairseq puts together: such a
-        batch adds nothing to gradients and figures.
+        Nothing may be left of a batch: fairseq puts short sentences together. It adds nothing to
+        gradients and figures then.
         """
         if self._prefix_checked or not training:
             return
         if not real.any():
-            longest = int(sample["target"].ne(self.padding_idx).sum(dim=1).max())
-            raise SystemExit(
-                f"error: --ignore-prefix-size: got {self.ignore_prefix_size}, which leaves nothing "
-                f"of any sentence in the first batch; expected less than {longest}, the tokens of "
-                "its longest target with the end of the sentence"
-            )
+            sizes = getattr(getattr(self.task, "datasets", {}).get("train"), "tgt_sizes", None)
+            where = ""
+            if sizes is None:  # other data than pairs of sentences: only the batch is known
+                where, sizes = " in the first batch", sample["target"].ne(self.padding_idx).sum(1)
+            longest = int(sizes.max())
+            if longest <= self.ignore_prefix_size:
+                raise SystemExit(
+                    f"error: --ignore-prefix-size: got {self.ignore_prefix_size}, which leaves "
+                    f"nothing of any sentence{where}; expected less than {longest}, "
+                    "the tokens of the longest target with its end"
+                )
         self._prefix_checked = True
 
     def _output(self, model: Any, net_input: dict[str, Any]) -> TreeOutput:

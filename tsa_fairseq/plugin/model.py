@@ -13,6 +13,7 @@ from fairseq.models.transformer import (
 )
 from torch import Tensor, nn
 
+from tsa_fairseq.errors import UsageError
 from tsa_fairseq.plugin.arguments import complete_arguments, inference
 from tsa_fairseq.plugin.heads import build_heads, fitting_heads, run_heads
 from tsa_fairseq.plugin.teacher import TeacherOutput
@@ -174,7 +175,18 @@ class TSATransformerModel(TransformerModel):
         return super().load_state_dict(fitting, strict, *args, **kwargs)
 
     def prepare_for_inference_(self, cfg: Any) -> None:
-        """Keep what translates: of one leaf, generation is the plain Transformer's."""
+        """Keep what translates: of one leaf, generation is the plain Transformer's.
+
+        Raises:
+            UsageError: ``--replace-unk``, which would end the translation at an unknown word.
+        """
+        unknown = getattr(cfg.generation, "replace_unk", None)
+        if unknown is not None:
+            raise UsageError(
+                f"--replace-unk: got '{unknown}'; fairseq fails with it at the first unknown word, "
+                "with this and any other model: expected --print-alignment, to replace by what it "
+                "prints"
+            )
         super().prepare_for_inference_(cfg)
         if self.decoder.inference != "gate":
             self.heads = nn.ModuleDict()
