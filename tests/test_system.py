@@ -21,6 +21,7 @@ import tsa_fairseq
 from tsa_fairseq.cli.main import main
 from tsa_fairseq.files.checkpoint import read_checkpoint
 from tsa_fairseq.objectives import OBJECTIVES
+from tsa_fairseq.plugin.criterion import TSAOnlineKDCriterion
 
 PLUGIN = str(Path(tsa_fairseq.__file__).parent)
 WORDS = "null eins zwei drei vier fünf sechs sieben acht neun".split()
@@ -564,6 +565,26 @@ def test_an_average_to_go_on_from(data, tmp_path, in_process):
             state = read_checkpoint(str(second / "checkpoint_last.pt"), "")
             assert state["optimizer_history"][-1]["num_updates"] == 5
             shutil.rmtree(second)
+
+
+def test_what_validation_leaves_out_is_said_once(data, tmp_path, in_process, monkeypatch, caplog):
+    """As many as the criterion is not given then, also of batches cut by length."""
+    validated, forward = [], TSAOnlineKDCriterion.forward
+
+    def counting(self, model, sample, *args, **kwargs):
+        if not model.training:
+            validated.append(len(sample["target"]))
+        return forward(self, model, sample, *args, **kwargs)
+
+    monkeypatch.setattr(TSAOnlineKDCriterion, "forward", counting)
+    in_process(fairseq_cli.train, data, "--user-dir", PLUGIN, *DIMENSIONS, *TRAINING, *TREE,
+               "--max-tokens-valid", "50", "--max-update", "1", "--save-dir", tmp_path)  # fmt: skip
+    assert sum(validated) == 96 and len(validated) == 10
+    said = [r.message for r in caplog.records if r.name == "tsa_fairseq.plugin.left_out"]
+    assert said == [
+        "--required-batch-size-multiple: got 8, by which a last batch of another size is left out, "
+        "in validation 4 of 100 sentences of 'valid'; expected 1, which leaves out none"
+    ]
 
 
 def test_a_teacher_with_other_words(data, teacher, tmp_path, in_process):

@@ -46,6 +46,7 @@ def complete_arguments(args: Namespace) -> None:
         if getattr(args, "kd_objective", None) is not None:
             check_name(args.kd_objective)
         follow_checkpoint(args)
+        args.tree_training = True  # for who builds the model; no checkpoint has it
     if not getattr(args, "tree", None):
         # R-Drop is the plain Transformer in two views
         rdrop = getattr(args, "kd_objective", None) == "rdrop"
