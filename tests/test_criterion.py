@@ -2,13 +2,15 @@ import copy
 import dataclasses
 import math
 
+import numpy as np
 import pytest
 import reference
 import torch
 from fairseq.criterions.label_smoothed_cross_entropy import LabelSmoothedCrossEntropyCriterion
-from helpers import TREE, GivenTerms, exactly, make_batch
+from helpers import TREE, GivenTerms, exactly, make_batch, save_stock
 
 from tsa_fairseq.errors import UsageError
+from tsa_fairseq.objectives import OBJECTIVES
 from tsa_fairseq.objectives.blocks import Term
 from tsa_fairseq.plugin.criterion import TSAOnlineKDCriterion, metrics
 
@@ -47,7 +49,10 @@ def leaf_logits(model, batch):
 
 
 @pytest.mark.parametrize("flags", [{}, dict(sentence_avg=True), dict(ignore_prefix_size=2)])
-@pytest.mark.parametrize("variant", [{}, dict(decoder_normalize_before=True), dict(dropout=0.3)])
+@pytest.mark.parametrize(
+    "variant",
+    [{}, dict(decoder_normalize_before=True), dict(dropout=0.3), dict(quant_noise_pq=0.2)],
+)
 def test_one_leaf_has_loss_and_gradients_of_fairseq(flags, variant, build, task, batch, criterion):
     plain, tree = build("transformer", **variant), build(tree="3", **variant)
     expected = run(stock_criterion(task, **flags), plain, batch)
@@ -303,9 +308,101 @@ def test_figures_with_ignored_prefix_and_sentence_average(build, batch, criterio
     assert float(shown["loss"]) == pytest.approx(loss.item() / 3 / math.log(2), abs=6e-4)
     assert float(shown["kd_weight"]) == 0.5  # a mean over the 10 tokens that are left of 16
     assert float(shown["nll_loss"]) == pytest.approx(
-        logs["nll_loss"].item() / 16 / math.log(2), abs=6e-4
+        logs["nll_loss"].item() / 10 / math.log(2), abs=6e-4
     )
     assert float(shown["disagreement"]) == pytest.approx(logs["disagreement"].item() / 10, abs=6e-4)
+
+
+@pytest.mark.parametrize("kd_loss", ["fused", "dense"])
+@pytest.mark.parametrize("tree", ["3", TREE])
+def test_figures_are_means_over_the_tokens_that_a_prefix_leaves(
+    tree, kd_loss, build, task, batch, criterion
+):
+    """Of a model that knows nothing: log2 40 bits at each of the 10 tokens left of 16."""
+    fixed = Fixed(build(tree=tree), batch, torch.zeros_like)
+    leaves = len(fixed.output.features)
+    given = dict(ignore_prefix_size=2, kd_loss=kd_loss)
+    given["kd_objective"] = "tsa" if leaves > 1 else "none"
+    loss, sample_size, logs = criterion(**given)(fixed, batch)
+    shown = reduced([logs])
+    nll = ["nll_loss"]
+    if leaves > 1:
+        nll += ["nll_leaf0", "nll_leaf1", "nll_leaf2", "nll_ensemble"]
+    assert [float(shown[name]) for name in nll] == [5.322] * len(nll)
+    assert float(shown["ppl"]) == 40.0
+    # the loss, which leaves weigh by 1 - 0.5, has fairseq's sample size: all 16 tokens
+    assert sample_size == 16
+    weight = 0.5 if leaves > 1 else 1.0
+    assert float(shown["loss"]) == round(weight * 10 / 16 * math.log2(40), 3)
+    stock = stock_criterion(task, ignore_prefix_size=2)(build("transformer"), batch)
+    assert sample_size == stock[1]
+
+
+def test_meters_weigh_batches_by_the_tokens_left(build, task, criterion):
+    """10 tokens of 5.322 bits, and 4 of 0; of a third batch nothing is left."""
+    model, prefixed = build(tree="3"), criterion(ignore_prefix_size=2, kd_objective="none")
+    batches = [make_batch(task, lengths) for lengths in [(7, 4, 5), (6,), (2, 1)]]
+    logs = [prefixed(Fixed(model, batch, torch.zeros_like), batch)[2] for batch in batches]
+    logs[1]["nll_loss"] = torch.zeros(())
+    with metrics.aggregate() as seen:
+        for log in logs:
+            TSAOnlineKDCriterion.reduce_metrics([log])
+    shown = seen.get_smoothed_values()
+    mean = 10 * math.log2(40) / 14
+    assert float(shown["nll_loss"]) == pytest.approx(mean, abs=6e-4)
+    assert float(shown["ppl"]) == pytest.approx(2**mean, abs=1e-2)
+    # the same of three workers' batches together
+    assert float(reduced(logs)["nll_loss"]) == pytest.approx(mean, abs=6e-4)
+
+
+@pytest.mark.parametrize("kd_loss", ["fused", "dense"])
+@pytest.mark.parametrize("name", OBJECTIVES)
+def test_nothing_left_of_a_batch_adds_nothing(
+    name, kd_loss, build, task, batch, criterion, tmp_path
+):
+    """In the middle of a training: loss and gradients are 0, figures unknown."""
+    of_model = dict(kd_bridge_layers=1, kd_bridge_init=None, kd_objective=name)
+    of_loss = dict(kd_objective=name, kd_loss=kd_loss, ignore_prefix_size=2, max_update=9)
+    if OBJECTIVES[name].needs_teacher:
+        of_model["kd_teacher"] = of_loss["kd_teacher"] = str(tmp_path / "teacher.pt")
+        save_stock(tmp_path / "teacher.pt", task)
+    model, prefixed = build(tree=TREE, **of_model), criterion(**of_loss)
+    run(prefixed, model, batch)  # of the first batch something is left
+    loss, sample_size, logs, grads = run(prefixed, model, make_batch(task, lengths=(2, 1)))
+    assert (loss, sample_size, int(logs["real_tokens"])) == (0.0, 3, 0)
+    assert grads.keys() == dict(model.named_parameters()).keys()
+    assert all((grad == 0).all() for grad in grads.values())
+    shown = reduced([logs])
+    assert float(shown.pop("loss")) == 0.0
+    assert all(math.isnan(value) for value in shown.values()), shown
+
+
+class Pairs:
+    """As much of fairseq's pairs of sentences as is asked for their lengths."""
+
+    def __init__(self, *sizes):
+        self.tgt_sizes = np.array(sizes)
+
+
+@pytest.mark.parametrize("data", ["known", "unknown", "batch of the shortest"])
+def test_a_prefix_that_leaves_nothing_of_any_sentence(data, build, task, batch, criterion):
+    """Refused at the first batch of a training, not for a batch of short sentences alone."""
+    if data != "unknown":
+        task.datasets = {"train": Pairs(5, 7 if data == "known" else 8, 4), "valid": Pairs(30)}
+    model, prefixed = build(tree=TREE), criterion(ignore_prefix_size=7)
+    assert int(prefixed(model.eval(), batch)[2]["real_tokens"]) == 0  # validation goes on
+    model.train()
+    if data == "batch of the shortest":
+        assert int(prefixed(model, batch)[2]["real_tokens"]) == 0
+        return
+    where = " in the first batch" if data == "unknown" else ""
+    message = (
+        f"error: --ignore-prefix-size: got 7, which leaves nothing of any sentence{where}; "
+        "expected less than 7, the tokens of the longest target with its end"
+    )
+    with pytest.raises(SystemExit, match=exactly(message)):
+        prefixed(model, batch)
+    assert int(criterion(ignore_prefix_size=6)(model, batch)[2]["real_tokens"]) == 1
 
 
 def test_the_log_holds_no_graph(build, batch, criterion):

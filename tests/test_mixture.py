@@ -109,7 +109,7 @@ def test_step_by_step_is_the_whole(how, build, batch):
 
 @pytest.mark.parametrize("tree", [TREE, "0[3,3,3]"])
 def test_attention_to_the_source_is_that_of_leaf_0(tree, build, batch):
-    """Which --replace-unk and --print-alignment read."""
+    """Which --print-alignment reads."""
     model = build(tree=tree, noise=0.05, tree_inference="ensemble").eval()
     (attention,) = model(**batch["net_input"])[1]["attn"]
     model.decoder.inference = 0

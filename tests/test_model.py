@@ -5,7 +5,8 @@ import pytest
 import torch
 from fairseq import options
 from fairseq.models import ARCH_CONFIG_REGISTRY, ARCH_MODEL_REGISTRY
-from helpers import TINY, exactly
+from fairseq.models.transformer import TransformerModel
+from helpers import TINY, TREE, command_line, exactly, make_batch, save_tree
 
 from tsa_fairseq.errors import UsageError
 from tsa_fairseq.plugin.arguments import complete_arguments
@@ -137,12 +138,23 @@ def test_no_flag_collides_with_fairseqs(tmp_path):
             "pruning by layer number would break the tree's paths",
         ),
         (
+            {"encoder_layers_to_keep": "0"},
+            "--encoder-layers-to-keep: got '0'; it cannot be used with a tree: fairseq would drop "
+            "the decoder's layers with the encoder's; an exported leaf takes it together with "
+            "--decoder-layers-to-keep",
+        ),
+        (
+            {**TRAINING, "quant_noise_scalar": 0.2},
+            "--quant-noise-scalar: got '0.2'; it cannot be used with a tree: the leaves' loss "
+            "would read the output matrix without the noise; --quant-noise-pq can",
+        ),
+        (
             {"base_layers": 1},
             "--base-layers: got '1'; it cannot be used with a tree: "
             "BASE layers are inserted between the layers that the tree counts",
         ),
         (
-            {"criterion": "cross_entropy", "save_dir": "x", "max_update": 1, "tree": "2[1,1]"},
+            {**TRAINING, "criterion": "cross_entropy", "tree": "2[1,1]"},
             "--criterion: got 'cross_entropy', which would train leaf 0 of the tree '2[1,1]' "
             "alone; expected tsa_online_kd",
         ),
@@ -158,11 +170,46 @@ def test_one_leaf_may_be_trained_with_any_criterion():
     complete_arguments(arguments(tree="2[1,1]", **TRAINING))
 
 
-def test_quantisation_noise_and_layers_to_keep_in_the_encoder_work(build, batch):
-    model = build(tree="2[1,1]", quant_noise_pq=0.5, encoder_layers_to_keep="0")
-    outputs = model(**batch["net_input"], leaves="all").features
-    assert len(outputs) == 2 and all(f.isfinite().all() for f in outputs)
-    assert len(model.encoder.layers) == 1
+@pytest.mark.parametrize("leaf", [0, 1])
+def test_a_leaf_trained_with_quantisation_noise_is_exported(leaf, task, data, tmp_path, capsys):
+    """It computes the same without the plugin's model: noise is for training alone."""
+    path, out = tmp_path / "tree.pt", tmp_path / "out"
+    tree = save_tree(path, task, data, quant_noise_pq=0.3).eval()
+    status, _, err = command_line(capsys, "export", path, out, "--leaf", leaf)
+    assert status == 0, err
+    state = torch.load(out / "model.pt", weights_only=True)
+    plain = TransformerModel.build_model(argparse.Namespace(**state["cfg"]["model"]), task)
+    plain.load_state_dict(state["model"], strict=True)
+    assert any("quant_noise" in name for name in state["model"])
+    net = make_batch(task)["net_input"]
+    (expected,) = tree(**net, leaves=[leaf]).features
+    found = plain.eval()(**net, features_only=True)[0]
+    torch.testing.assert_close(found, expected)
+
+
+def test_quantisation_noise_reaches_every_leaf(build, batch):
+    model = build(tree="2[1,1]", quant_noise_pq=0.5, noise=0.05)
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    model(**batch["net_input"], leaves="all")
+    for name in ("layers.0", "layers.2", "peers.2.1"):  # fairseq writes the noise into the weights
+        weight = f"decoder.{name}.fc1.weight"
+        noisy = model.state_dict()[weight]
+        assert 0.3 < (noisy == 0).float().mean() < 0.7
+        assert torch.equal(noisy[noisy != 0], 2 * before[weight][noisy != 0])
+
+
+def test_a_model_with_scalar_noise_of_an_earlier_release_still_loads():
+    complete_arguments(arguments(tree="2[1,1]", quant_noise_scalar=0.2))
+
+
+def test_replacing_unknown_words_is_refused(build, inference_config):
+    inference_config.generation.replace_unk = "@@ "
+    message = (
+        "--replace-unk: got '@@ '; fairseq fails with it at the first unknown word, with this and "
+        "any other model: expected --print-alignment, to replace by what it prints"
+    )
+    with pytest.raises(UsageError, match=exactly(message)):
+        build(tree=TREE).prepare_for_inference_(inference_config)
 
 
 def test_chosen_leaf_translates(build, batch):

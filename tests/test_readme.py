@@ -63,12 +63,55 @@ def test_fairseq_train(argv):
     args = options.parse_args_and_arch(options.get_training_parser(), plugin_loaded(argv))
     assert args.criterion == "tsa_online_kd"
     assert args.tree
+    assert args.required_batch_size_multiple == 1
 
 
 @of("fairseq-generate")
 def test_fairseq_generate(argv):
     args = options.parse_args_and_arch(options.get_generation_parser(), plugin_loaded(argv))
     assert args.beam == 5
+    assert args.required_batch_size_multiple == 1
+
+
+EVERY_SENTENCE = re.compile("--required-batch-size-multiple[\"', ]+1\\b")
+BATCHES = "fairseq-(?:train|generate|validate)"
+
+
+def test_no_printed_command_leaves_sentences_out():
+    """Within a sentence of a document; those in blocks are parsed above."""
+    texts = [(ROOT / name).read_text(encoding="utf-8") for name in DOCUMENTS]
+    found = re.findall(rf"`({BATCHES} [^`-][^`]*)`", "".join(texts))
+    assert found
+    for command in found:
+        assert EVERY_SENTENCE.search(command), command
+
+
+def test_no_recipe_leaves_sentences_out():
+    """Flags may stand in an array of the script's."""
+    found = []
+    for script in sorted((ROOT / "examples").rglob("*.sh")):
+        text = script.read_text(encoding="utf-8")
+        for command in re.findall(rf'^.*{BATCHES} ".*$', text.replace("\\\n", " "), re.MULTILINE):
+            arrays = re.findall(r"\$\{(\w+)\[@\]\}", command)
+            set_to = [re.findall(rf"^ *{name}=\((.*?)\)$", text, re.M | re.S) for name in arrays]
+            assert EVERY_SENTENCE.search(" ".join([command, *sum(set_to, [])])), command
+            found.append((script.name, re.search(BATCHES, command).group()))
+    assert found == [
+        ("run.sh", "fairseq-train"),
+        ("run.sh", "fairseq-generate"),
+        ("evaluate.sh", "fairseq-generate"),
+        ("train.sh", "fairseq-train"),
+    ]
+
+
+def test_no_script_leaves_sentences_out():
+    found = []
+    for script in sorted((ROOT / "scripts").rglob("*.py")):
+        text = script.read_text(encoding="utf-8")
+        if re.search(r'"--(max-tokens|batch-size)"', text):
+            assert EVERY_SENTENCE.search(text), script
+            found.append(script.name)
+    assert found == ["decode.py", "step.py", "command.py"]
 
 
 def plugin_loaded(argv):

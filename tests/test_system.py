@@ -12,13 +12,16 @@ import sys
 from pathlib import Path
 
 import fairseq_cli.generate
+import fairseq_cli.interactive
 import fairseq_cli.train
 import pytest
 import torch
 
 import tsa_fairseq
+from tsa_fairseq.cli.main import main
 from tsa_fairseq.files.checkpoint import read_checkpoint
 from tsa_fairseq.objectives import OBJECTIVES
+from tsa_fairseq.plugin.criterion import TSAOnlineKDCriterion
 
 PLUGIN = str(Path(tsa_fairseq.__file__).parent)
 WORDS = "null eins zwei drei vier fünf sechs sieben acht neun".split()
@@ -311,6 +314,35 @@ def test_interactive_translates(data, trained):
     assert set(found[0].split()) <= set(WORDS) and len(found[0].split()) >= 2
 
 
+def test_unknown_words_are_not_replaced(data, trained, in_process):
+    root, _ = trained
+    with pytest.raises(SystemExit) as raised:
+        in_process(fairseq_cli.interactive, data, "--user-dir", PLUGIN, "--cpu",
+                   "--path", root / "save" / "checkpoint_best.pt", "--replace-unk")  # fmt: skip
+    assert raised.value.code == (
+        "error: --replace-unk: got '@@ '; fairseq fails with it at the first unknown word, with "
+        "this and any other model: expected --print-alignment, to replace by what it prints"
+    )
+
+
+def test_layers_to_keep_of_an_exported_leaf(data, trained, tmp_path, in_process, capsys):
+    """What the refusal with a tree advises."""
+    root, _ = trained
+    path, out = root / "save" / "checkpoint_best.pt", tmp_path / "out"
+    assert main(["export", str(path), str(out)]) == 0
+    keep = "{'encoder_layers_to_keep': '0', 'decoder_layers_to_keep': '0'}"
+    for model, flags in ((path, ["--user-dir", PLUGIN]), (out / "model.pt", [])):
+        argv = [data, "--path", model, "--cpu", *flags, "--model-overrides", keep]
+        argv += ["--required-batch-size-multiple", "1"]
+        capsys.readouterr()
+        if flags:
+            with pytest.raises(SystemExit, match="-layers-to-keep: got '0'"):
+                in_process(fairseq_cli.generate, *argv)
+        else:
+            in_process(fairseq_cli.generate, *argv)
+            assert len(hypotheses(capsys.readouterr().out)) == 100
+
+
 def test_warm_start_from_a_stock_checkpoint(data, tmp_path):
     """The plain model's figures are leaf 0's, and the checkpoint no longer needs that file."""
     plain = train(data, tmp_path / "plain", *PLAIN, "--max-update", "10")
@@ -380,6 +412,22 @@ def test_a_refusal_is_one_line_and_nothing_is_written(data, tmp_path):
             [*TREE, "--adaptive-softmax-cutoff", "5"],
             "error: --adaptive-softmax-cutoff: got '[5]'; it cannot be used with a tree: "
             "the leaves' predictions must be over the whole vocabulary",
+        ),
+        (
+            [*TREE, "--encoder-layers-to-keep", "0"],
+            "error: --encoder-layers-to-keep: got '[0]'; it cannot be used with a tree: fairseq "
+            "would drop the decoder's layers with the encoder's; an exported leaf takes it "
+            "together with --decoder-layers-to-keep",
+        ),
+        (
+            [*TREE, "--quant-noise-scalar", "0.1"],
+            "error: --quant-noise-scalar: got '0.1'; it cannot be used with a tree: the leaves' "
+            "loss would read the output matrix without the noise; --quant-noise-pq can",
+        ),
+        (
+            [*TREE, "--ignore-prefix-size", "6"],  # five words at most, and the end
+            "error: --ignore-prefix-size: got 6, which leaves nothing of any sentence; expected "
+            "less than 6, the tokens of the longest target with its end",
         ),
         (
             [*TREE[:4], "--criterion", "label_smoothed_cross_entropy"],
@@ -489,6 +537,54 @@ def test_another_objective_needs_another_start(data, tmp_path, in_process):
     assert {n.split(".")[1] for n in states[1] if n.startswith("heads.")} == {"peer_attention"}
     for name, tensor in states[0].items():
         assert name.startswith("heads.") or torch.equal(states[1][name], tensor), name
+
+
+@pytest.mark.slow
+def test_an_average_to_go_on_from(data, tmp_path, in_process):
+    """Refused before anything is written, with either criterion; as a new start it is taken."""
+    common = [data, "--user-dir", PLUGIN, *DIMENSIONS, *TRAINING]
+    one_leaf = ["--arch", "tsa_transformer", "--tree", "2", *PLAIN[2:]]
+    for name, flags in (("tree", TREE), ("one_leaf", one_leaf)):
+        first, second = tmp_path / name, tmp_path / f"{name}.again"
+        in_process(fairseq_cli.train, *common, *flags, "--save-dir", first, "--max-update", "3")
+        mean = tmp_path / f"{name}.pt"
+        assert main(["average", str(mean), str(first / "checkpoint_last.pt")]) == 0
+        on = [*common, *flags, "--save-dir", second, "--max-update", "5"]
+        with pytest.raises(SystemExit) as raised:
+            in_process(fairseq_cli.train, *on, "--restore-file", mean)
+        assert raised.value.code == (
+            f"error: --restore-file: '{mean}' has no optimizer state, like an average or an "
+            "export: training would begin again at update 0; expected a checkpoint to go on with, "
+            "or, to start another training from its parameters, --finetune-from-model with a new "
+            "--save-dir, or --reset-optimizer"
+        )
+        assert not second.exists()
+        for start in ("--restore-file", "--finetune-from-model"):
+            meant = [start, mean, *(["--reset-optimizer"] if start == "--restore-file" else [])]
+            in_process(fairseq_cli.train, *on, *meant)
+            state = read_checkpoint(str(second / "checkpoint_last.pt"), "")
+            assert state["optimizer_history"][-1]["num_updates"] == 5
+            shutil.rmtree(second)
+
+
+def test_what_validation_leaves_out_is_said_once(data, tmp_path, in_process, monkeypatch, caplog):
+    """As many as the criterion is not given then, also of batches cut by length."""
+    validated, forward = [], TSAOnlineKDCriterion.forward
+
+    def counting(self, model, sample, *args, **kwargs):
+        if not model.training:
+            validated.append(len(sample["target"]))
+        return forward(self, model, sample, *args, **kwargs)
+
+    monkeypatch.setattr(TSAOnlineKDCriterion, "forward", counting)
+    in_process(fairseq_cli.train, data, "--user-dir", PLUGIN, *DIMENSIONS, *TRAINING, *TREE,
+               "--max-tokens-valid", "50", "--max-update", "1", "--save-dir", tmp_path)  # fmt: skip
+    assert sum(validated) == 96 and len(validated) == 10
+    said = [r.message for r in caplog.records if r.name == "tsa_fairseq.plugin.left_out"]
+    assert said == [
+        "--required-batch-size-multiple: got 8, by which a last batch of another size is left out, "
+        "in validation 4 of 100 sentences of 'valid'; expected 1, which leaves out none"
+    ]
 
 
 def test_a_teacher_with_other_words(data, teacher, tmp_path, in_process):

@@ -214,7 +214,7 @@ def arguments(save, **flags):
 
 def stored(save, **flags):
     state = {"cfg": {"model": argparse.Namespace(**flags)}, "model": {}}
-    torch.save(state, save / "checkpoint_last.pt")
+    torch.save({**state, "last_optimizer_state": {"state": {}}}, save / "checkpoint_last.pt")
     return str(save / "checkpoint_last.pt")
 
 
@@ -225,6 +225,42 @@ def test_nothing_to_go_on_from(tmp_path):
     stored(tmp_path)  # of another criterion
     follow_checkpoint(args)
     assert args == arguments(tmp_path, kd_objective="dml")
+
+
+NO_OPTIMIZER = (
+    "has no optimizer state, like an average or an export: training would begin again at update 0; "
+    "expected a checkpoint to go on with, or, to start another training from its parameters, "
+    "--finetune-from-model with a new --save-dir, or --reset-optimizer"
+)
+OF_ANOTHER_MODEL = "; a tree of several leaves starts from a plain model by --tree-init-from"
+
+
+@pytest.mark.parametrize("criterion", ["ours", "another"])
+@pytest.mark.parametrize("lacks", ["missing", "none"])
+@pytest.mark.parametrize("kind", ["tree", "plain"])
+def test_no_optimizer_state_to_go_on_with(kind, lacks, criterion, tmp_path):
+    """Whichever criterion trains, and of the same objective."""
+    path = tmp_path / "average.pt"
+    model = dict(tree="6", kd_objective="dml") if kind == "tree" else {}
+    state = {"cfg": {"model": argparse.Namespace(**model)}, "model": {}}
+    torch.save(state if lacks == "missing" else {**state, "last_optimizer_state": None}, path)
+
+    def given(**flags):
+        args = arguments(tmp_path, **{"kd_objective": "dml", **flags})
+        if criterion == "another":
+            del args.kd_objective, args.kd_teacher, args.kd_bridge_layers
+        return args
+
+    said = NO_OPTIMIZER + ("" if kind == "tree" else OF_ANOTHER_MODEL)
+    with pytest.raises(UsageError, match=exactly(f"--restore-file: '{path}' {said}")):
+        follow_checkpoint(given(restore_file=str(path)))
+    with pytest.raises(UsageError, match=exactly(f"--continue-once: '{path}' {said}")):
+        follow_checkpoint(given(continue_once=str(path)))
+    follow_checkpoint(given(restore_file=str(path), reset_optimizer=True))
+    follow_checkpoint(given(finetune_from_model=str(path)))
+    last = path.rename(tmp_path / "checkpoint_last.pt")
+    with pytest.raises(UsageError, match=exactly(f"--restore-file: '{last}' {said}")):
+        follow_checkpoint(given())
 
 
 def test_the_objective_goes_on(tmp_path):

@@ -59,7 +59,7 @@ choose_sizes() {
     TRAINING=(--encoder-normalize-before --decoder-normalize-before --share-all-embeddings --dropout 0.1 --label-smoothing 0.1
         --max-source-positions 256 --max-target-positions 256
         --optimizer adam --adam-betas '(0.9, 0.98)' --clip-norm 1.0
-        --lr-scheduler inverse_sqrt "${RATE[@]}" --max-tokens 1200)
+        --lr-scheduler inverse_sqrt "${RATE[@]}" --max-tokens 1200 --required-batch-size-multiple 1)
     # The leaves are left to themselves at first: with the full weight from the start they learn more
     # slowly, which so short a training does not make up for.
     PLAIN=(--arch transformer --criterion label_smoothed_cross_entropy)
@@ -233,6 +233,7 @@ generate() {
     shift 2
     complete "$file" fairseq-generate "$OUT/bin" --cpu --path "$checkpoint" \
         --gen-subset test --beam 5 --max-len-a 1.5 --max-len-b 10 --max-tokens 4000 \
+        --required-batch-size-multiple 1 \
         --remove-bpe sentencepiece --scoring sacrebleu "$@"
 }
 

@@ -94,7 +94,7 @@ train() {
         --user-dir "$PLUGIN" "${FLAGS[@]}" \
         --optimizer adam --adam-betas '(0.9, 0.98)' --clip-norm 25 \
         --lr 0.005 --lr-scheduler inverse_sqrt --warmup-updates "$WARMUP" --warmup-init-lr 1e-7 \
-        --max-tokens 4096 --update-freq 2 --distributed-world-size 1 \
+        --max-tokens 4096 --update-freq 2 --required-batch-size-multiple 1 --distributed-world-size 1 \
         --max-update "$UPDATES" --patience 10 --keep-last-epochs 10 \
         --seed "$SEED" --save-dir "$SAVE" --log-format simple --log-interval 20 \
         ${DEVICE[@]+"${DEVICE[@]}"} ${EXTRA[@]+"${EXTRA[@]}"}

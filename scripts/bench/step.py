@@ -137,6 +137,7 @@ def _common(data: Path, model: str, device: str, fp16: bool) -> list[str]:
     common += ["--label-smoothing", "0.1", "--max-tokens", "4096", "--seed", "1", "--lr", "1e-4"]
     common += ["--optimizer", "adam", "--clip-norm", "25", "--no-save", "--num-workers", "0"]
     common += ["--data-buffer-size", "0", "--log-format", "none", "--max-update", "1000000"]
+    common += ["--required-batch-size-multiple", "1"]
     for side in ("encoder", "decoder"):
         common += [f"--{side}-layers", str(sizes.encoder_layers)]
         common += [f"--{side}-embed-dim", str(sizes.encoder_embed_dim)]

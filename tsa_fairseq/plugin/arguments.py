@@ -41,10 +41,11 @@ def complete_arguments(args: Namespace) -> None:
     training = (
         hasattr(args, "save_dir") and hasattr(args, "max_update") and not hasattr(args, "_name")
     )
-    if training and getattr(args, "criterion", None) == CRITERION:
-        if args.kd_objective is not None:
+    if training:
+        if getattr(args, "kd_objective", None) is not None:
             check_name(args.kd_objective)
         follow_checkpoint(args)
+        args.tree_training = True  # for who builds the model; no checkpoint has it
     if not getattr(args, "tree", None):
         # R-Drop and SimCut are the plain Transformer in two views
         objective = OBJECTIVES.get(getattr(args, "kd_objective", None) or "")
@@ -55,7 +56,7 @@ def complete_arguments(args: Namespace) -> None:
     args.tree_peers = getattr(args, "tree_peers", None) or PEER_STARTS[0]
     args.tree_init_peers = getattr(args, "tree_init_peers", None) or args.tree_peers
 
-    _refuse_unsupported(args)
+    _refuse_unsupported(args, training)
     topology = Topology.parse(args.tree, args.decoder_layers)
     leaf = inference(args.tree_inference)
     if isinstance(leaf, int) and leaf >= topology.num_leaves:
@@ -109,12 +110,18 @@ def _check_criterion(args: Namespace, topology: Topology) -> None:
         )
 
 
-def _refuse_unsupported(args: Namespace) -> None:
+def _refuse_unsupported(args: Namespace, training: bool) -> None:
     refused = {
         "adaptive_softmax_cutoff": "the leaves' predictions must be over the whole vocabulary",
         "decoder_layers_to_keep": "pruning by layer number would break the tree's paths",
+        "encoder_layers_to_keep": "fairseq would drop the decoder's layers with the encoder's; an "
+        "exported leaf takes it together with --decoder-layers-to-keep",
         "base_layers": "BASE layers are inserted between the layers that the tree counts",
     }
+    if training:  # what was trained with it by an earlier release goes on translating
+        refused["quant_noise_scalar"] = (
+            "the leaves' loss would read the output matrix without the noise; --quant-noise-pq can"
+        )
     for name, reason in refused.items():
         value = getattr(args, name, None)
         if value:

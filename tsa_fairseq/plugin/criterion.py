@@ -48,6 +48,7 @@ class TSAOnlineKDCriterion(FairseqCriterion):
         self.sentence_avg = cfg.sentence_avg
         self.label_smoothing = cfg.label_smoothing
         self.ignore_prefix_size = cfg.ignore_prefix_size
+        self._prefix_checked = cfg.ignore_prefix_size == 0
         self.trunk_gradient = cfg.kd_trunk_gradient or self.objective.trunk_gradient
         # no module, and so in no state dict
         self.teacher = Teacher(cfg.kd_teacher, task) if cfg.kd_teacher else None
@@ -84,6 +85,7 @@ class TSAOnlineKDCriterion(FairseqCriterion):
             target = target[:, self.ignore_prefix_size :]
             output = output.at_tokens(lambda tensor: tensor[:, self.ignore_prefix_size :])
         real = target.ne(self.padding_idx)  # B x T
+        self._check_prefix(sample, real, model.training)
         ramp = self.objective.settings.ramp(output.num_updates)
         if self.fused and reduce:
             loss, sums = self._fused_loss(output, target, real, ramp)
@@ -95,11 +97,34 @@ class TSAOnlineKDCriterion(FairseqCriterion):
         sample_size = sample["target"].size(0) if self.sentence_avg else sample["ntokens"]
         logs = {
             **self._logs(loss, sums, real),
+            "real_tokens": real.sum(),
             "ntokens": sample["ntokens"],
             "nsentences": sample["target"].size(0),
             "sample_size": sample_size,
         }
         return loss, sample_size, logs
+
+    def _check_prefix(self, sample: dict[str, Any], real: Tensor, training: bool) -> None:
+        """Refuse a prefix that leaves nothing of any sentence, at the first batch trained on.
+
+        Nothing may be left of a batch: fairseq puts short sentences together. It adds nothing to
+        gradients and figures then.
+        """
+        if self._prefix_checked or not training:
+            return
+        if not real.any():
+            sizes = getattr(getattr(self.task, "datasets", {}).get("train"), "tgt_sizes", None)
+            where = ""
+            if sizes is None:  # other data than pairs of sentences: only the batch is known
+                where, sizes = " in the first batch", sample["target"].ne(self.padding_idx).sum(1)
+            longest = int(sizes.max())
+            if longest <= self.ignore_prefix_size:
+                raise SystemExit(
+                    f"error: --ignore-prefix-size: got {self.ignore_prefix_size}, which leaves "
+                    f"nothing of any sentence{where}; expected less than {longest}, "
+                    "the tokens of the longest target with its end"
+                )
+        self._prefix_checked = True
 
     def _output(self, model: Any, net_input: dict[str, Any]) -> TreeOutput:
         """Of the tree, its heads and the teacher; in several views while training only."""
@@ -157,35 +182,36 @@ class TSAOnlineKDCriterion(FairseqCriterion):
             logs.update(by_leaf)
         if sums.compared:
             logs.update(sums.compared)
-            logs["real_tokens"] = real.sum()
             weight = next((term.weight for term in sums.terms if term.name == "kd"), 0.0)
-            logs["kd_weight"] = weight * logs["real_tokens"]
+            logs["kd_weight"] = weight * real.sum()
         return logs
 
     @classmethod
     def reduce_metrics(cls, logging_outputs: list[dict[str, Any]]) -> None:
         """Turn sums over all workers and batches into the figures that fairseq shows.
 
-        Losses, likelihoods and divergences are in bits a token, as everywhere in fairseq.
+        Losses, likelihoods and divergences are in bits a token, as everywhere in fairseq. With
+        ``--ignore-prefix-size`` a figure is a mean over the tokens that are left, which are those
+        it sums over. The loss alone is divided by what its gradient is divided by, as in fairseq's
+        criterion, where that is all tokens, or with ``--sentence-avg`` all sentences.
         """
         sums: dict[str, Any] = {}
         for log in logging_outputs:
             for name, value in log.items():
                 sums[name] = sums.get(name, 0) + value
-        ntokens, sample_size = sums["ntokens"], sums["sample_size"]
-        bits = math.log(2)
+        sample_size, bits = sums["sample_size"], math.log(2)
+        # of a batch that has no token left a figure is unknown, and weighs nothing among others
+        real = utils.item(sums["real_tokens"])
 
         metrics.log_scalar("loss", sums["loss"] / sample_size / bits, sample_size, round=3)
         for name in (name for name in sums if name.startswith("nll_")):
-            metrics.log_scalar(name, sums[name] / ntokens / bits, ntokens, round=3)
+            mean = sums[name] / real / bits if real else math.nan
+            metrics.log_scalar(name, mean, real, round=3)
         metrics.log_derived("ppl", lambda meters: utils.get_perplexity(meters["nll_loss"].avg))
-        if "real_tokens" not in sums:
-            return
-        # nothing is compared at the tokens that --ignore-prefix-size leaves out
-        real = sums["real_tokens"]
         for name, unit in UNITS.items():
             if name in sums:
-                metrics.log_scalar(name, sums[name] / real / unit, real, round=4)
+                mean = sums[name] / real / unit if real else math.nan
+                metrics.log_scalar(name, mean, real, round=4)
 
     @staticmethod
     def logging_outputs_can_be_summed() -> bool:

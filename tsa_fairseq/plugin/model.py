@@ -13,8 +13,10 @@ from fairseq.models.transformer import (
 )
 from torch import Tensor, nn
 
+from tsa_fairseq.errors import UsageError
 from tsa_fairseq.plugin.arguments import complete_arguments, inference
 from tsa_fairseq.plugin.heads import build_heads, fitting_heads, run_heads
+from tsa_fairseq.plugin.left_out import warn_of_sentences_left_out
 from tsa_fairseq.plugin.teacher import TeacherOutput
 from tsa_fairseq.plugin.warm_start import warm_start
 from tsa_fairseq.tree.cost import ARCHITECTURES
@@ -80,7 +82,10 @@ class TSATransformerModel(TransformerModel):
 
     @classmethod
     def build_model(cls, args: Namespace, task: Any) -> "TSATransformerModel":
-        """Build the model; with ``--tree-init-from``, fill it from that checkpoint."""
+        """Build the model; with ``--tree-init-from``, fill it from that checkpoint.
+
+        Of a training, say how many sentences its validation will leave out.
+        """
         complete_arguments(args)
         model = super().build_model(args, task)
         # after everything else, so that one seed draws the same tree for every objective
@@ -94,6 +99,9 @@ class TSATransformerModel(TransformerModel):
             args.tree_init_from = None
         else:
             start_peers(model.decoder, args.tree_peers)
+        if getattr(args, "tree_training", False):
+            del args.tree_training
+            warn_of_sentences_left_out(args, task, model)
         return model
 
     @classmethod
@@ -179,7 +187,18 @@ class TSATransformerModel(TransformerModel):
         return super().load_state_dict(fitting, strict, *args, **kwargs)
 
     def prepare_for_inference_(self, cfg: Any) -> None:
-        """Keep what translates: of one leaf, generation is the plain Transformer's."""
+        """Keep what translates: of one leaf, generation is the plain Transformer's.
+
+        Raises:
+            UsageError: ``--replace-unk``, which would end the translation at an unknown word.
+        """
+        unknown = getattr(cfg.generation, "replace_unk", None)
+        if unknown is not None:
+            raise UsageError(
+                f"--replace-unk: got '{unknown}'; fairseq fails with it at the first unknown word, "
+                "with this and any other model: expected --print-alignment, to replace by what it "
+                "prints"
+            )
         super().prepare_for_inference_(cfg)
         if self.decoder.inference != "gate":
             self.heads = nn.ModuleDict()

@@ -21,16 +21,21 @@ def follow_checkpoint(args: Namespace) -> None:
 
     Args:
         args: parsed by fairseq-train; ``kd_objective``, ``kd_teacher`` and ``kd_bridge_layers`` are
-            None where they were not given, and become the checkpoint's.
+            None where they were not given, and become the checkpoint's. Another criterion than
+            ours has none of them.
 
     Raises:
-        UsageError: another objective, teacher or number of the bridge's layers than the
-            checkpoint's, or a teacher that is gone.
+        UsageError: there is no optimizer state to go on with; another objective, teacher or number
+            of the bridge's layers than the checkpoint's; or a teacher that is gone.
     """
-    path = None if args.reset_optimizer else _to_resume(args)
-    stored = None if path is None else _stored_arguments(path)
+    flag, path = _to_resume(args)
+    state = None if path is None or args.reset_optimizer else _read(path)
+    if path is None or state is None:
+        return
+    stored = model_arguments(state)
+    _check_optimizer(flag, path, state, stored)
     theirs = getattr(stored, "kd_objective", None)
-    if theirs is None:
+    if theirs is None or not hasattr(args, "kd_objective"):
         return
     if theirs == "tsa" and _predicts_once(stored):
         theirs = "none"  # as releases before 0.2 named what a tree of one leaf learns
@@ -67,15 +72,30 @@ def follow_checkpoint(args: Namespace) -> None:
         )
 
 
-def _to_resume(args: Namespace) -> str | None:
-    """Where fairseq looks for a checkpoint, if there is one."""
-    path = args.restore_file
+def _check_optimizer(flag: str, path: str, state: dict[str, Any], stored: Namespace) -> None:
+    """Refuse what fairseq would take without a word, and begin again at update 0."""
+    if state.get("last_optimizer_state") is not None:
+        return
+    tree = ""
+    if not hasattr(stored, "tree"):
+        tree = "; a tree of several leaves starts from a plain model by --tree-init-from"
+    raise UsageError(
+        f"{flag}: '{path}' has no optimizer state, like an average or an export: training would "
+        "begin again at update 0; expected a checkpoint to go on with, or, to start another "
+        "training from its parameters, --finetune-from-model with a new --save-dir, or "
+        f"--reset-optimizer{tree}"
+    )
+
+
+def _to_resume(args: Namespace) -> tuple[str, str | None]:
+    """The flag that says where fairseq looks for a checkpoint, and the file if there is one."""
+    flag, path = "--restore-file", args.restore_file
     if path == "checkpoint_last.pt":
         path = os.path.join(args.save_dir, path)
         once = getattr(args, "continue_once", None)
         if once is not None and not os.path.isfile(path):
-            path = once
-    return path if os.path.isfile(path) else None
+            flag, path = "--continue-once", once
+    return flag, path if os.path.isfile(path) else None
 
 
 def _predicts_once(stored: Any) -> bool:
@@ -83,9 +103,9 @@ def _predicts_once(stored: Any) -> bool:
     return views * Topology.parse(stored.tree, stored.decoder_layers).num_leaves == 1
 
 
-def _stored_arguments(path: str) -> Any:
+def _read(path: str) -> dict[str, Any] | None:
     try:
-        return model_arguments(read_checkpoint(path, "--restore-file", lazy=True))
+        return read_checkpoint(path, "--restore-file", lazy=True)
     except UsageError as error:  # fairseq will say itself what it cannot resume
         logger.warning("%s; its objective is not compared with this one", error)
         return None
