@@ -119,7 +119,10 @@ def test_what_fairseq_refuses(options, message, translator):
 
 
 def test_subwords_of_something_else(pieces):
-    message = f"subwords: '{pieces}' has no piece that is in the model's dictionary"
+    message = (
+        f"subwords: '{pieces}' makes 0 % of the words of the source dictionary, and not '9', '1', "
+        "'0'; expected the model that it was made with, at least 90 %"
+    )
     with pytest.raises(UsageError, match=exactly(message)):
         tsa_fairseq.load(RELEASE / "tree.pt", subwords=str(pieces))
 

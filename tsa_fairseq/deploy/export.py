@@ -10,8 +10,9 @@ from typing import Any
 from torch import Tensor
 
 from tsa_fairseq.errors import UsageError
-from tsa_fairseq.files.checkpoint import check_exists, checksum, model_arguments, read_checkpoint
+from tsa_fairseq.files.checkpoint import checksum, model_arguments, read_checkpoint
 from tsa_fairseq.files.dictionaries import Dictionaries
+from tsa_fairseq.files.names import check_exists
 from tsa_fairseq.plugin.heads import PREFIX, stored_bridge
 from tsa_fairseq.plugin.teacher import Teacher
 from tsa_fairseq.tree.outputs import widened
