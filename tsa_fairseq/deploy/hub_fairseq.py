@@ -79,7 +79,7 @@ class Translator(TextTranslator, GeneratorHubInterface):
         tokens = [_numbers(self.src_dict, words) for words in sources]
         ignored = set(getattr(generator, "symbols_to_strip_from_output", ()))
         for chosen in self._groups(tokens, search.batch):
-            lengths = torch.tensor([tokens[number].numel() for number in chosen])
+            lengths = [tokens[number].numel() for number in chosen]
             rows = self.task.build_dataset_for_inference([tokens[n] for n in chosen], lengths)
             sample = rows.collater([rows[row] for row in range(len(chosen))])
             numbers = [chosen[row] for row in sample["id"].tolist()]

@@ -155,29 +155,29 @@ class Codes:
         return len(unit) == 1 or unit in self._units
 
 
-def check_fit(model: Subwords, path: str, flag: str, symbols: Iterable[str], side: str) -> None:
-    """Refuse a model of subwords that a dictionary was not made with.
+def check_fit(models: dict[str, Subwords], flag: str, symbols: Iterable[str], side: str) -> None:
+    """Refuse models of subwords that a dictionary was not made with.
 
     Single characters say nothing, where there are longer words: digits are in every model.
 
     Args:
-        model: read from the file.
-        path: the file.
-        flag: what named it.
+        models: by the files that they were read from: one; or two, if both sides have one
+            dictionary and a model each.
+        flag: what named them.
         symbols: of the dictionary.
         side: whose dictionary it is, ``source`` or ``target``.
 
     Raises:
-        UsageError: it makes less than :data:`SHARE` of the words; some that it does not make.
+        UsageError: they make less than :data:`SHARE` of the words; some that they do not make.
     """
     words = [word for word in symbols if not _SPECIAL.fullmatch(word)]
     telling = [word for word in words if len(word.removesuffix("@@")) > 1] or words
-    foreign = [word for word in telling if not model.makes(word)]
+    foreign = [word for word in telling if not any(one.makes(word) for one in models.values())]
     if len(telling) - len(foreign) < SHARE * len(telling):
         share = 100 * (len(telling) - len(foreign)) / len(telling)
-        named = ", ".join(f"'{word}'" for word in foreign[:3])
+        files, named = (", ".join(f"'{it}'" for it in found) for found in (models, foreign[:3]))
         raise UsageError(
-            f"{flag}: '{path}' makes {share:.0f} % of the words of the {side} dictionary, and not "
+            f"{flag}: {files} makes {share:.0f} % of the words of the {side} dictionary, and not "
             f"{named}; expected the model that it was made with, at least {100 * SHARE:.0f} %"
         )
 

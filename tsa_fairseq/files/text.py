@@ -59,12 +59,17 @@ class Text:
         Raises:
             UsageError: a model makes too few of them.
         """
+        models = {
+            side: {str(self.settings.subwords_of(side)): model}
+            for side, model in self.models.items()
+            if model is not None
+        }
+        if source == target and models:
+            models = {"source": {**models["source"], **models["target"]}}
         for side, symbols in (("source", source), ("target", target)):
-            model, kind = self.models[side], kind_of(symbols)
-            if model is not None:
-                path = self.settings.subwords_of(side)
-                check_fit(model, str(path), self._flag, symbols, side)
-            elif kind is not None:
+            if side in models:
+                check_fit(models[side], self._flag, symbols, side)
+            elif not self.settings.subwords and (kind := kind_of(symbols)) is not None:
                 warn(
                     f"{self._flag}: not given, but the {side} dictionary consists of subwords "
                     f"({kind}): text must be cut into them, and comes out so"
