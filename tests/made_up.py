@@ -59,7 +59,9 @@ def make(folder, kind, joined):
     """A tree's checkpoint whose leaf 0 knows the sentences; its data lie in ``folder/bin``."""
     folder.mkdir(parents=True, exist_ok=True)
     files, cuts = learn(folder, kind)
-    texts = [[cut(line) for line in side] for cut, side in zip(cuts, (SOURCES, TARGETS))]
+    texts = [
+        [cut(line) for line in side] for cut, side in zip(cuts, (SOURCES, TARGETS), strict=True)
+    ]
     words = [_dictionary(texts[0] + texts[1])] * 2 if joined else [*map(_dictionary, texts)]
     data = folder / "bin"
     data.mkdir()

@@ -50,9 +50,7 @@ def test_matrix(made, kind, tmp_path, capsys, monkeypatch):
     subwords = ["--subwords", *made.files] if made.files else []
     folders = {to: tmp_path / to for to in ("fairseq", "ctranslate2")}
     for to, out in folders.items():
-        status, said, err = command_line(
-            capsys, "export", made.path, out, "--to", to, *subwords
-        )
+        status, said, err = command_line(capsys, "export", made.path, out, "--to", to, *subwords)
         assert (status, err) == (0, "")
         assert said.splitlines()[-1] == f"tsa-fairseq translate {out}"
     options = {"subwords": list(map(str, made.files))} if made.files else {}

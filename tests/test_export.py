@@ -71,8 +71,10 @@ def test_the_folder_is_ready_to_use(pieces, pieces_data, tmp_path, capsys):
         capsys, "export", tree, out, "--leaf", "1", "--subwords", pieces
     )
     assert status == 0
-    names = {"model.pt", "dict.de.txt", "dict.en.txt", "sentencepiece.bpe.model", "export.json"}
-    assert {path.name for path in out.iterdir()} == names
+    assert {path.name for path in out.iterdir()} == {
+        "model.pt", "dict.de.txt", "dict.en.txt", "sentencepiece.bpe.model", "export.json",
+        "README.md",
+    }  # fmt: skip
     assert (out / "dict.en.txt").read_bytes() == (data / "dict.en.txt").read_bytes()
     said = json.loads((out / "export.json").read_text())
     assert (said["leaf"], said["tree"], said["source"], said["updates"]) == (1, TREE, "tree.pt", 7)
@@ -88,8 +90,7 @@ def test_the_folder_is_ready_to_use(pieces, pieces_data, tmp_path, capsys):
     size = (out / "model.pt").stat().st_size
     assert shown.splitlines() == [
         f"leaf 1 -> {out}: {parameters:,} parameters, {size:,} bytes",
-        f"fairseq-interactive {out} --path {out / 'model.pt'} -s de -t en --beam 5 "
-        f"--bpe sentencepiece --sentencepiece-model {out / 'sentencepiece.bpe.model'}",
+        f"tsa-fairseq translate {out}",
     ]
 
 

@@ -42,13 +42,18 @@ SUBCOMMANDS = {
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one subcommand; 0 on success, 1 with one line on standard error for bad input."""
     argv = sys.argv[1:] if argv is None else argv
-    args = build_parser(argv).parse_args(argv)
-    run: Callable[[Namespace], str | None] = args.run
     try:
+        args = build_parser(argv).parse_args(argv)
+        run: Callable[[Namespace], str | None] = args.run
         with _quiet():
             said = run(args)
     except UsageError as error:
         print(f"tsa-fairseq: {error.code}", file=sys.stderr)
+        return 1
+    except ModuleNotFoundError as error:
+        if error.name != "fairseq":
+            raise
+        print(f"tsa-fairseq: error: {error}", file=sys.stderr)
         return 1
     if said is not None:
         print(said)
