@@ -3,6 +3,7 @@
 Source and target have letters of their own, so that a model of the wrong side is told.
 """
 
+import contextlib
 import io
 from types import SimpleNamespace
 
@@ -32,7 +33,8 @@ def learn_pieces(path, lines, size):
 
 
 def learn_codes(path, lines, merges=30):
-    with open(path, "w", encoding="utf-8") as out:
+    silent = contextlib.redirect_stderr(io.StringIO())
+    with open(path, "w", encoding="utf-8") as out, silent:
         learn_bpe(io.StringIO("\n".join(lines * 5) + "\n"), out, merges)
     return path
 

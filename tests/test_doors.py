@@ -4,7 +4,7 @@ import sys
 
 import pytest
 from fairseq_cli.interactive import cli_main
-from helpers import command_line
+from helpers import command_line, translate_lines
 from made_up import PAIRS, SOURCES, SUBWORDS, make
 
 import tsa_fairseq
@@ -22,16 +22,6 @@ def kind(request):
 @pytest.fixture(scope="module", params=["joined", "separate"])
 def made(request, kind, tmp_path_factory):
     return make(tmp_path_factory.mktemp("made") / kind, kind, request.param == "joined")
-
-
-def through_the_command(capsys, monkeypatch, folder, lines, *argv):
-    file = folder / "in.txt"
-    file.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
-    with open(file, encoding="utf-8") as stdin:
-        monkeypatch.setattr("sys.stdin", stdin)
-        status, out, err = command_line(capsys, "translate", *argv, "--max-length", LENGTH)
-    assert status == 0, err
-    return out.split("\n")[:-1], err
 
 
 def through_interactive(capsys, monkeypatch, folder, lines, data, model, *flags):
@@ -62,8 +52,10 @@ def test_matrix(made, kind, tmp_path, capsys, monkeypatch):
         loaded = tsa_fairseq.load(model, **given)
         assert loaded.translate(LINES, max_len_b=LENGTH) == expected
         flags = subwords if model == made.path else []
-        found, err = through_the_command(capsys, monkeypatch, tmp_path, LINES, model, *flags)
-        assert (found, err) == (expected, "")
+        argv = [model, *flags, "--max-length", LENGTH]
+        text = "".join(f"{line}\n" for line in LINES)
+        done = translate_lines(capsys, monkeypatch, tmp_path, text, *argv)
+        assert done == (0, "".join(f"{line}\n" for line in expected), "")
     of_fairseq = {
         "sentencepiece": ["--bpe", "sentencepiece", "--sentencepiece-model"],
         "subword_nmt": ["--bpe", "subword_nmt", "--bpe-codes"],

@@ -106,15 +106,19 @@ def _translate(args: Namespace) -> None:
     for lines in _groups(sys.stdin.fileno(), _TOGETHER * args.batch):
         sources = cut([translator.text.source_words(line) for line in lines], most, done + 1)
         prefixes = None if prefix is None else prefix * len(sources)
-        for best in translator.hypotheses(sources, prefixes, search):
-            for one in [*best, *[Hypothesis("", 0.0)] * (args.nbest - len(best))]:
-                sys.stdout.write(
-                    f"{one.score:.4f}\t{one.text}\n" if args.scores else f"{one.text}\n"
-                )
-        sys.stdout.flush()
+        found = translator.hypotheses(sources, prefixes, search)
+        text = "".join(_shown(best, args.nbest, args.scores) for best in found)
+        sys.stdout.buffer.write(text.encode("utf-8"))
+        sys.stdout.buffer.flush()
         done += len(lines)
         progress.show(done)
     progress.end()
+
+
+def _shown(best: list[Hypothesis], number: int, scores: bool) -> str:
+    """So many lines, whether or not so many translations were found."""
+    best = best + [Hypothesis("", 0.0)] * (number - len(best))
+    return "".join(f"{one.score:.4f}\t{one.text}\n" if scores else f"{one.text}\n" for one in best)
 
 
 def _groups(file: int, most: int) -> Iterator[list[str]]:

@@ -110,21 +110,18 @@ def find_text(
 
 def _check(settings: TextSettings, flag: str) -> None:
     check_choice(f"{flag}tokenizer", settings.tokenizer, TOKENIZERS)
-    if settings.tokenizer != "moses":
-        for name in ("moses_no_dash_splits", "moses_no_escape"):
-            if getattr(settings, name):
-                shown = name.replace("_", "-") if flag else name
-                raise UsageError(
-                    f"{flag}{shown}: got True, which {flag}tokenizer moses alone takes"
-                )
+    for name in ("moses_no_dash_splits", "moses_no_escape"):
+        if getattr(settings, name) and settings.tokenizer != "moses":
+            shown = name.replace("_", "-") if flag else name
+            raise UsageError(f"{flag}{shown}: got True; expected moses for a tokenizer, too")
     if settings.vocabulary_threshold is not None and not settings.vocabulary:
         shown = "vocabulary-threshold" if flag else "vocabulary_threshold"
         raise UsageError(
-            f"{flag}{shown}: got {settings.vocabulary_threshold}; expected it with {flag}vocabulary"
+            f"{flag}{shown}: got {settings.vocabulary_threshold}; expected a vocabulary, too"
         )
     if settings.vocabulary and not settings.subwords:
         raise UsageError(
-            f"{flag}vocabulary: got '{settings.vocabulary[0]}'; expected it with {flag}subwords"
+            f"{flag}vocabulary: got '{settings.vocabulary[0]}'; expected codes of subword-nmt, too"
         )
 
 
