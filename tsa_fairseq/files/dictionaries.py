@@ -64,7 +64,7 @@ class Dictionaries:
         last = given or stored
         pair = _languages(state, last, languages)
         if not pair:
-            check_pair_chosen(state)
+            check_pair_chosen(state, flag)
         lacks = _missing(last, pair) or "data of two languages"
         said = f"got '{given}', which" if given else f"not given, and '{stored}'"
         raise UsageError(f"{flag}: {said} has no {lacks}; expected what fairseq-preprocess made")

@@ -29,8 +29,12 @@ def language_pairs(state: dict[str, Any]) -> list[tuple[str, str]]:
     return [(pair.partition("-")[0], pair.partition("-")[2]) for pair in pairs]
 
 
-def check_pair_chosen(state: dict[str, Any]) -> None:
+def check_pair_chosen(state: dict[str, Any], flag: str) -> None:
     """Refuse to guess which of several pairs of languages is meant.
+
+    Args:
+        state: a checkpoint.
+        flag: how the user says where the data are, which tells how languages are said.
 
     Raises:
         UsageError: there are several.
@@ -38,9 +42,10 @@ def check_pair_chosen(state: dict[str, Any]) -> None:
     pairs = language_pairs(state)
     if len(pairs) > 1:
         named = ", ".join("-".join(pair) for pair in pairs)
+        said = "--source-lang, --target-lang" if flag == "--data" else "source_lang, target_lang"
         raise UsageError(
-            "source_lang, target_lang: not given; expected a pair of languages that the model was "
-            f"trained on: {named}"
+            f"{said}: not given; expected a pair of languages that the model was trained on: "
+            f"{named}"
         )
 
 
@@ -50,6 +55,9 @@ def extended_by_task(
     """The dictionaries of source and target as the checkpoint's own task makes them.
 
     None if it is the plain one, or cannot make them of this folder.
+
+    Raises:
+        UsageError: a file that the task needs cannot be read.
     """
     name = task_name(state)
     if name == PLAIN or name not in tasks.TASK_REGISTRY:
@@ -59,9 +67,14 @@ def extended_by_task(
     logger = logging.getLogger("fairseq")
     level = logger.level
     try:
-        logger.setLevel(logging.WARNING)
+        logger.setLevel(logging.ERROR)
         task = tasks.setup_task(arguments)
-    except (AttributeError, KeyError, OSError, ValueError):
+    except OSError as error:
+        raise UsageError(
+            f"CHECKPOINT: its --task {name} takes '{error.filename}', which cannot be read: "
+            f"{error.strerror}"
+        ) from None
+    except (AssertionError, AttributeError, KeyError, ValueError):
         return None
     finally:
         logger.setLevel(level)
@@ -71,8 +84,11 @@ def extended_by_task(
 def arguments_for_export(task: dict[str, Any]) -> tuple[dict[str, Any], Sequence[str]]:
     """A task's arguments without files that an export does not carry, and its languages.
 
+    What fairseq makes of the pairs of languages is written down: all of them, in alphabetic order.
+
     Raises:
         UsageError: its dictionaries are none of a language's.
+        OSError: its list of languages cannot be read, which it could a moment before.
     """
     pairs = language_pairs({"cfg": {"task": task}})
     for name in _ELSEWHERE:
@@ -82,13 +98,10 @@ def arguments_for_export(task: dict[str, Any]) -> tuple[dict[str, Any], Sequence
                 "export cannot carry; expected a dict.LANGUAGE.txt of every language"
             )
     if task.get("lang_dict"):
-        try:
-            with open(task["lang_dict"], encoding="utf-8") as file:
-                languages = [line.strip() for line in file if line.strip()]
-        except OSError as error:
-            raise UsageError(
-                f"CHECKPOINT: its --lang-dict '{task['lang_dict']}' cannot be read: "
-                f"{error.strerror}"
-            ) from None
+        with open(task["lang_dict"], encoding="utf-8") as file:
+            languages = [line.strip() for line in file if line.strip()]
         task = {**task, "lang_dict": None, "langs": languages}
-    return task, sorted({language for pair in pairs for language in pair})
+    known = sorted({language for pair in pairs for language in pair})
+    if known and not task.get("langs"):
+        task = {**task, "langs": known}
+    return task, known
