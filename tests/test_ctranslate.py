@@ -190,6 +190,11 @@ def test_another_task(tree, tmp_path, capsys):
             ["--quantization", "int8"],
             "--quantization: got 'int8', which --to fairseq does not take",
         ),
+        (["--dtype", "int8"], "--dtype: got 'int8'; expected one of float32, float16, bfloat16"),
+        (
+            ["--dtype", "float16", "--to", "ctranslate2"],
+            "--dtype: got 'float16', which --to ctranslate2 does not take",
+        ),
         (["--metric", "bleu"], "--metric: got 'bleu', which --leaf 0 does not take"),
         (["--leaf", "best", "--metric", "ter"], "--metric: got 'ter'; expected one of nll, bleu"),
         (["--teacher", "x.pt"], "--teacher: got 'x.pt', which --leaf 0 does not take"),

@@ -4,14 +4,12 @@ from argparse import ArgumentParser, Namespace
 from collections.abc import Callable
 from pathlib import Path
 
-import torch
-
-from tsa_fairseq.cli.dtypes import DTYPES, read_dtype
 from tsa_fairseq.cli.progress import progress
 from tsa_fairseq.cli.text_flags import add_text_flags, text_options
 from tsa_fairseq.deploy.ctranslate import check_representable
 from tsa_fairseq.deploy.export import TEACHER_FLAG, TreeCheckpoint
 from tsa_fairseq.deploy.export_folder import ExportFolder, command, origin
+from tsa_fairseq.deploy.precision import DTYPES, read_dtype
 from tsa_fairseq.deploy.validation import METRICS, Scores, leaf_scores
 from tsa_fairseq.errors import UsageError, check_choice
 from tsa_fairseq.files.checkpoint import count_parameters
@@ -98,7 +96,7 @@ def export(args: Namespace) -> str:
     check()
     words = dictionaries.source_words.symbols, dictionaries.target_words.symbols
     Text(settings, "--subwords").check(*words)
-    dtype = read_dtype(args.dtype) or torch.float32
+    dtype = read_dtype(args.dtype)
     contents = ExportFolder(args.to, args.quantization, dictionaries, settings, dtype)
     scores: Scores | None = None
     if args.leaf == "best":
@@ -119,7 +117,7 @@ def export(args: Namespace) -> str:
 def _check_flags(args: Namespace) -> None:
     check_choice("--to", args.to, TARGETS)
     check_choice("--metric", args.metric, METRICS)
-    check_choice("--dtype", args.dtype, DTYPES)
+    read_dtype(args.dtype)
     for flag, value, needed, of in (
         ("--quantization", args.quantization, "ctranslate2", "--to"),
         ("--dtype", args.dtype, "fairseq", "--to"),

@@ -11,6 +11,7 @@ import torch
 
 from tsa_fairseq.deploy.ctranslate import write_ctranslate2
 from tsa_fairseq.deploy.export import TreeCheckpoint
+from tsa_fairseq.deploy.precision import cast
 from tsa_fairseq.deploy.readme import readme
 from tsa_fairseq.files.dictionaries import Dictionaries
 from tsa_fairseq.files.folders import save
@@ -59,7 +60,8 @@ class ExportFolder:
             write_ctranslate2(state, folder, self.dictionaries, self.quantization)
             origin["quantization"] = self.quantization or "float32"
         else:
-            save(cast(state, self.dtype), folder / MODEL[self.to])
+            model = cast(state["model"], self.dtype)
+            save({**state, "model": model}, folder / MODEL[self.to])
             self.dictionaries.copy_to(folder, languages)
         text, name = self.text.copy_to(folder), task_name(state)
         origin["text"] = text.as_json()
@@ -70,23 +72,6 @@ class ExportFolder:
 def command(folder: Path) -> str:
     """The command that translates standard input with a folder that was made."""
     return shlex.join(["tsa-fairseq", "translate", str(folder)])
-
-
-def cast(state: dict[str, Any], dtype: torch.dtype) -> dict[str, Any]:
-    """A checkpoint with its parameters in another type; shared ones stay one."""
-    if dtype == torch.float32:
-        return state
-    made: dict[tuple[int, Any], torch.Tensor] = {}
-    model = {}
-    for name, tensor in state["model"].items():
-        key = tensor.data_ptr(), tensor.shape
-        if name.endswith("version") or not tensor.is_floating_point():
-            model[name] = tensor
-            continue
-        if key not in made:
-            made[key] = tensor.to(dtype)
-        model[name] = made[key]
-    return {**state, "model": model}
 
 
 def positions(state: dict[str, Any]) -> list[int]:
