@@ -258,3 +258,24 @@ def test_files_beside_a_checkpoint(made, tmp_path):
     (tmp_path / "checkpoint.pt").write_bytes(made.path.read_bytes())
     loaded = tsa_fairseq.load(tmp_path / "checkpoint.pt")
     assert loaded.translate(SOURCES[:2]) == TARGETS[:2]
+
+
+@pytest.mark.parametrize("to", ["fairseq", "ctranslate2"])
+def test_an_export_of_an_earlier_release(to, tmp_path, capsys):
+    """Its JSON says nothing of text: the sentencepiece model is found by its name."""
+    made, out = make(tmp_path / "made", "sentencepiece", joined=True), tmp_path / "out"
+    command_line(capsys, "export", made.path, out, "--to", to, "--subwords", *made.files)
+    said = json.loads((out / "export.json").read_text())
+    del said["text"]
+    (out / "export.json").write_text(json.dumps(said))
+    (out / "README.md").unlink()
+    assert (out / "sentencepiece.bpe.model").is_file()
+    assert tsa_fairseq.load(out).translate(SOURCES) == TARGETS
+    if to == "ctranslate2":  # which knows no languages either
+        message = "tokenizer: got 'moses'; expected the languages of source and target, too"
+        with pytest.raises(UsageError, match=exactly(message)):
+            tsa_fairseq.load(out, tokenizer="moses", source_lang="de")
+        assert tsa_fairseq.load(out, tokenizer="moses", source_lang="de", target_lang="sr")
+        message = "split_sentences: got True; expected load(..., source_lang=...), too"
+        with pytest.raises(UsageError, match=exactly(message)):
+            tsa_fairseq.load(out).translate("das haus", split_sentences=True)

@@ -11,7 +11,7 @@ from made_up import SOURCES, TARGETS
 import tsa_fairseq
 from tsa_fairseq.deploy.hub_ctranslate2 import CTranslate2Translator
 from tsa_fairseq.deploy.hub_fairseq import Translator
-from tsa_fairseq.deploy.translation import Hypothesis, Scored
+from tsa_fairseq.deploy.search import Hypothesis, Scored
 from tsa_fairseq.errors import UsageError
 
 BOTH = ["fairseq", "ctranslate2"]

@@ -9,7 +9,7 @@ from typing import Any
 
 from tsa_fairseq.cli.text_flags import add_text_flags, text_options
 from tsa_fairseq.deploy.hub import DEVICES, load
-from tsa_fairseq.deploy.translation import (
+from tsa_fairseq.deploy.search import (
     BATCH,
     BEAM,
     MAX_LENGTH,

@@ -7,14 +7,8 @@ import sys
 from pathlib import Path
 from typing import Any, ClassVar
 
-from tsa_fairseq.deploy.translation import (
-    MAX_LENGTH,
-    Found,
-    Search,
-    TextTranslator,
-    Words,
-    check_positive,
-)
+from tsa_fairseq.deploy.search import MAX_LENGTH, Found, Search, Words, check_positive
+from tsa_fairseq.deploy.translation import TextTranslator
 from tsa_fairseq.errors import UsageError
 from tsa_fairseq.files.names import ORIGIN
 from tsa_fairseq.files.text import Text

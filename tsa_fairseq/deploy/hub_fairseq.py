@@ -12,7 +12,8 @@ from fairseq.sequence_scorer import SequenceScorer
 from omegaconf import open_dict
 from torch import Tensor
 
-from tsa_fairseq.deploy.translation import Found, Search, TextTranslator, Words
+from tsa_fairseq.deploy.search import Found, Search, Words
+from tsa_fairseq.deploy.translation import TextTranslator
 from tsa_fairseq.errors import UsageError
 from tsa_fairseq.files.text import Text
 

@@ -101,15 +101,20 @@ def find_text(
     found = _stored(folder)
     if "subwords" in chosen:
         found.pop("vocabulary", None)  # of other ones
+    languages = {"source": source, "target": target}
+    chosen.update({side: language for side, language in languages.items() if language})
     settings = TextSettings(**{**found, **chosen})
-    if source:
-        settings = dataclasses.replace(settings, source=source, target=target)
     _check(settings, flag)
     return settings
 
 
 def _check(settings: TextSettings, flag: str) -> None:
     check_choice(f"{flag}tokenizer", settings.tokenizer, TOKENIZERS)
+    if settings.tokenizer is not None and not (settings.source and settings.target):
+        raise UsageError(
+            f"{flag}tokenizer: got '{settings.tokenizer}'; expected the languages of source and "
+            "target, too"
+        )
     for name in ("moses_no_dash_splits", "moses_no_escape"):
         if getattr(settings, name) and settings.tokenizer != "moses":
             shown = name.replace("_", "-") if flag else name
