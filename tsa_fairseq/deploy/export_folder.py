@@ -11,8 +11,8 @@ import torch
 
 from tsa_fairseq.deploy.ctranslate import write_ctranslate2
 from tsa_fairseq.deploy.export import TreeCheckpoint
+from tsa_fairseq.deploy.export_readme import readme
 from tsa_fairseq.deploy.precision import cast
-from tsa_fairseq.deploy.readme import readme
 from tsa_fairseq.files.dictionaries import Dictionaries
 from tsa_fairseq.files.folders import save
 from tsa_fairseq.files.names import MODEL, ORIGIN, README

@@ -27,7 +27,7 @@ translator.translate(["..."], beam=5)
 translator.score("...", "...")
 ```
 {alone}
-What it was made of, and how text becomes its words: `export.json`.
+{carries} What it was made of, and how text becomes its words: `export.json`.
 """
 _ALONE = """
 With fairseq alone:
@@ -56,8 +56,16 @@ def readme(to: str, task: str, text: TextSettings, origin: dict[str, Any]) -> st
         what="the bridge" if leaf == "bridge" else f"leaf {leaf}",
         file=origin["source"],
         extra=_EXTRA[to],
+        carries=_carried(text),
         alone="" if command is None else _ALONE.format(command=command),
     )
+
+
+def _carried(text: TextSettings) -> str:
+    files = [f"`{name}`" for name in (*text.subwords, *text.vocabulary)]
+    if not files:
+        return "It has no subword model: text is cut into words at spaces."
+    return f"Text is cut into words by {' and '.join(files)}."
 
 
 def _interactive(text: TextSettings) -> str | None:
