@@ -106,9 +106,11 @@ def test_bytes_are_joined(tmp_path):
     sentencepiece.SentencePieceTrainer.train(
         sentence_iterator=iter(SOURCES * 5), model_prefix=str(tmp_path / "pieces"),
         vocab_size=320, byte_fallback=True, model_type="bpe", minloglevel=2,
-        hard_vocab_limit=False,
+        hard_vocab_limit=False, normalization_rule_name="identity",
     )  # fmt: skip
     text = Text(TextSettings("de", "en", (str(tmp_path / "pieces.model"),)))
+    assert text.models["source"].cut("\u200b")[-3:] == ["<0xE2>", "<0x80>", "<0x8B>"]
+    assert text.source_words("\u200b") == [], "which would be three words otherwise"
     words = text.source_words("das é\n")
     assert "<0xC3>" in words and text.sentence(words) == "das é"
     assert text.sentence(["▁das", "<0x0A>", "▁ist"]) == "das  ist", "one line"
