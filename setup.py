@@ -18,6 +18,9 @@ def version() -> str:
 
 
 CTRANSLATE2 = ["ctranslate2>=4.6"]
+# What translates with an export to CTranslate2 needs: neither torch nor fairseq.
+SERVE = [*CTRANSLATE2, "sentencepiece", "subword-nmt", "sacremoses"]
+TRAIN = ["torch>=2.4", "numpy", "sacrebleu", "sentencepiece"]
 DEMO = ["Babel", "num2words", *CTRANSLATE2]
 MULTI30K = ["subword-nmt"]
 BENCHMARK = ["matplotlib"]
@@ -33,16 +36,22 @@ setup(
     packages=find_packages(include=["tsa_fairseq", "tsa_fairseq.*"]),
     package_data={"tsa_fairseq": ["py.typed"]},
     python_requires=">=3.10",
-    install_requires=["torch>=2.4", "sacrebleu", "sentencepiece", "numpy"],
+    # None that all need. An environment with fairseq has what training needs.
+    install_requires=[],
     extras_require={
         # An extra, not a requirement: fairseq 0.12.2 and a fairseq from source have the same
         # module name, and pip would put this one's files over theirs.
-        "fairseq": ["fairseq-fixed==0.12.3.1"],
+        "fairseq": ["fairseq-fixed==0.12.3.1", *TRAIN],
+        "train": TRAIN,
+        "serve": SERVE,
+        # sentences of a long text: translate(..., split_sentences=True)
+        "split": ["sentencex"],
         "ctranslate2": CTRANSLATE2,
         "demo": DEMO,
         "multi30k": MULTI30K,
         "benchmark": BENCHMARK,
-        "dev": ["pytest", "ruff", "mypy", "tensorboardX", *DEMO, *MULTI30K, *BENCHMARK],
+        "dev": ["pytest", "ruff", "mypy", "tensorboardX", "sentencex", *TRAIN, *SERVE, *DEMO]
+        + [*MULTI30K, *BENCHMARK],
     },
     entry_points={"console_scripts": ["tsa-fairseq = tsa_fairseq.cli.main:main"]},
     classifiers=[

@@ -13,8 +13,10 @@ import sentencepiece
 import torch
 from fairseq.models import ARCH_CONFIG_REGISTRY, ARCH_MODEL_REGISTRY
 from helpers import TINY, TinyTask, make_batch, save_tree
+from made_up import make
 
 import tsa_fairseq  # noqa: F401 - registers the architectures
+from tsa_fairseq.cli.main import main
 
 
 @pytest.fixture
@@ -103,3 +105,17 @@ def pieces_data(tmp_path, pieces):
         lines = "".join(f"{word} 1\n" for word in words)
         (folder / f"dict.{language}.txt").write_text(lines, encoding="utf-8")
     return folder
+
+
+@pytest.fixture(scope="session")
+def made_up(tmp_path_factory):
+    """A checkpoint that knows made-up sentences, with a sentencepiece model for each side; and its
+    exports: ``fairseq`` and ``ctranslate2``.
+    """
+    folder = tmp_path_factory.mktemp("made_up")
+    made = make(folder / "made", "two", joined=False)
+    for to in ("fairseq", "ctranslate2"):
+        argv = ["export", made.path, folder / to, "--to", to, "--subwords", *made.files]
+        assert main(list(map(str, argv))) == 0
+        setattr(made, to, folder / to)
+    return made

@@ -26,6 +26,15 @@ def command_line(capsys, *argv):
     return status, shown.out, shown.err
 
 
+def translate_lines(capsys, monkeypatch, folder, text, *argv):
+    """Run tsa-fairseq translate in this process on a text: status, output, complaints."""
+    file = folder / "in.txt"
+    file.write_bytes(text if isinstance(text, bytes) else text.encode())
+    with open(file, encoding="utf-8") as stdin:
+        monkeypatch.setattr("sys.stdin", stdin)
+        return command_line(capsys, "translate", *argv)
+
+
 def exactly(message):
     """A pattern for ``pytest.raises(match=...)`` that only the whole message matches."""
     return f"^{re.escape(message)}$"

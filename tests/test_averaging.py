@@ -228,3 +228,24 @@ def test_hostile_files_are_not_read(tmp_path):
     with pytest.raises(UsageError, match=exactly(message)):
         average([str(path)], quiet)
     assert not (tmp_path / "written").exists()
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+def test_smaller_files(dtype, tmp_path, capsys):
+    """Added up in float32, and rounded once: in half precision 2048 + 1 would be 2048."""
+    big = torch.full((500, 500), 2048.0)
+    paths = [save(tmp_path / f"{n}.pt", float(n), big=big * (n == 0) + n) for n in (0, 1, 1, 2)]
+    whole, small = tmp_path / "whole.pt", tmp_path / "small.pt"
+    assert main(["average", str(whole), *paths]) == 0
+    assert main(["average", str(small), *paths, "--dtype", dtype]) == 0
+    means, found = (torch.load(file, weights_only=False)["model"] for file in (whole, small))
+    assert means["w"].dtype == torch.float32
+    for name in ("w", "big"):
+        assert found[name].dtype == getattr(torch, dtype)
+        assert torch.equal(found[name], means[name].to(found[name].dtype))
+    assert found["count"].dtype == torch.int64
+    assert small.stat().st_size < 0.52 * whole.stat().st_size
+    assert main(["average", str(small), *paths, "--dtype", "int8", "--force"]) == 1
+    assert capsys.readouterr().err.splitlines()[-1] == (
+        "tsa-fairseq: error: --dtype: got 'int8'; expected one of float32, float16, bfloat16"
+    )

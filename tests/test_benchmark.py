@@ -1,7 +1,9 @@
 """scripts/benchmark.py runs, and refuses what it cannot measure. No test looks at a time."""
 
 import csv
+import dataclasses
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -9,9 +11,10 @@ from pathlib import Path
 
 import pytest
 import torch
+from fairseq.data.indexed_dataset import make_builder
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "scripts"))
-from bench import decode, loss, report, step
+from bench import ctranslate, decode, loss, report, step
 from bench.measure import Case, Measured, Work, WorkerError, measure
 
 import tsa_fairseq.loss.dense
@@ -170,6 +173,28 @@ def test_models_that_translate_differently_are_not_compared(tmp_path):
         "plain transformer, leaf 0 of the tree, leaf 0, exported: they translate differently; "
         "their times say nothing"
     )
+
+
+def test_the_command_beside_a_loop(made_up, tmp_path):
+    """Both translate all sentences; the command's time is that without loading."""
+    source = tmp_path / "test.de-sr.de"
+    builder = make_builder(f"{source}.bin", "mmap", len(made_up.words[0]))
+    for number in range(40):
+        builder.add_item(torch.tensor([4 + number % 9, 5, 2]))
+    builder.finalize(f"{source}.idx")
+    dictionary = str(made_up.data / "dict.de.txt")
+    assert ctranslate._longest_of_all(str(source), dictionary, (2, 3)) == 7
+    assert ctranslate._longest_of_all(str(source), dictionary, None) == 200
+    # whole words, as in this suite
+    served = shutil.copytree(made_up.ctranslate2, tmp_path / "served")
+    (served / "export.json").unlink()
+    for file in served.glob("sentencepiece.*"):
+        file.unlink()
+    given = ctranslate.Translation(str(served), str(source), dictionary, 2, (0, 4), 1)
+    for prepare in (ctranslate.prepare, ctranslate.prepare_command):
+        assert prepare(given)().amount == 40
+    with pytest.raises(WorkerError, match="^tsa-fairseq translate: tsa-fairseq: error: MODEL: "):
+        ctranslate.prepare_command(dataclasses.replace(given, model="no"))()
 
 
 @pytest.mark.slow

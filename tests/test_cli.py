@@ -241,24 +241,32 @@ def test_a_training_imports_nothing_of_deploy():
     assert "tsa_fairseq.deploy" not in done.stdout
 
 
-def test_without_fairseq_the_import_says_what_to_install():
+@pytest.mark.parametrize("call", ["register()", f"load({str(STORED / 'tree.pt')!r})"])
+def test_without_fairseq_what_needs_it_says_what_to_install(call):
+    """The import itself goes well: an export to CTranslate2 needs no fairseq."""
     program = (
         "import sys; sys.modules['fairseq'] = None\n"
-        "try:\n    import tsa_fairseq\n"
+        "import tsa_fairseq\n"
+        f"try:\n    tsa_fairseq.{call}\n"
         "except ModuleNotFoundError as error:\n    print(error)"
     )
     assert python("-c", program).stdout == f"{MISSING}\n"
 
 
-@pytest.mark.parametrize("argv", [["path"], ["tree", "6"], ["export", "a", "b"]])
+@pytest.mark.parametrize(
+    "argv",
+    [["path"], ["tree", "6"], ["export", "a", "b"], ["translate", STORED / "tree.pt"]],
+    ids=lambda argv: argv[0],
+)
 def test_without_fairseq_the_command_does_what_it_can(argv):
+    words = ["tsa-fairseq", *map(str, argv)]
     program = (
-        f"import sys; sys.modules['fairseq'] = None; sys.argv = {['tsa-fairseq', *argv]}\n"
+        f"import sys; sys.modules['fairseq'] = None; sys.argv = {words}\n"
         "from tsa_fairseq.cli.main import main; sys.exit(main())"
     )
     done = python("-c", program)
-    if argv[0] == "export":
-        assert done.returncode == 1
-        assert done.stderr.endswith(f"\nModuleNotFoundError: {MISSING}\n")
+    if argv[0] in ("export", "translate"):
+        assert (done.returncode, done.stdout) == (1, "")
+        assert done.stderr == f"tsa-fairseq: error: {MISSING}\n"
     else:
         assert done.returncode == 0 and done.stderr == ""

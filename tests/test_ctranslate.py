@@ -2,20 +2,14 @@
 
 import argparse
 import json
-import re
-import shlex
-import subprocess
 
 import ctranslate2
 import pytest
 import torch
-from fairseq.data import Dictionary
 from fairseq.models import ARCH_MODEL_REGISTRY
 from helpers import VARIANTS, command_line, make_batch, save_stock, save_tree
 
 from tsa_fairseq.deploy.export import TreeCheckpoint
-from tsa_fairseq.deploy.export_folder import ExportFolder
-from tsa_fairseq.files.dictionaries import Dictionaries
 
 WIDTHS = dict(decoder_embed_dim=24, decoder_ffn_embed_dim=16, encoder_embed_dim=16)
 
@@ -74,7 +68,7 @@ def test_what_the_folder_holds(tree, tmp_path, capsys):
     )
     assert status == 0
     assert {path.name for path in out.iterdir()} == {
-        "model.bin", "config.json", "shared_vocabulary.json", "export.json",
+        "model.bin", "config.json", "shared_vocabulary.json", "export.json", "README.md",
     }  # fmt: skip
     made = json.loads((out / "export.json").read_text())
     assert (made["leaf"], made["quantization"]) == (0, "int8")
@@ -89,11 +83,7 @@ def test_what_the_folder_holds(tree, tmp_path, capsys):
         f" parameters, {small:,} bytes"
     )
     assert int(first.split()[4].replace(",", "")) < parameters
-    done = subprocess.run(
-        command, shell=True, input="w3 w4\n\nw5\n", capture_output=True, text=True
-    )
-    assert done.returncode == 0, done.stderr
-    assert len(done.stdout.splitlines()) == 3
+    assert command == f"tsa-fairseq translate {out}"
 
 
 def test_an_export_replaces_another(tree, tmp_path, capsys):
@@ -102,7 +92,7 @@ def test_an_export_replaces_another(tree, tmp_path, capsys):
     for flags in (["--to", "ctranslate2"], [], ["--leaf", "all", "--to", "ctranslate2"], []):
         assert command_line(capsys, "export", tree, out, "--force", *flags)[0] == 0
     names = {path.name for path in out.iterdir()}
-    assert names == {"model.pt", "dict.de.txt", "dict.en.txt", "export.json"}
+    assert names == {"model.pt", "dict.de.txt", "dict.en.txt", "export.json", "README.md"}
 
 
 def test_half_precision_is_cast(task, data, batch, tmp_path, capsys):
@@ -188,27 +178,6 @@ def test_another_task(tree, tmp_path, capsys):
 
 
 @pytest.mark.parametrize(
-    ("words", "command", "said"),
-    [
-        (["▁ein", "▁hau", "s"], "--remove-bpe sentencepiece", "ein haus"),
-        (["ein", "hau@@", "s"], "--remove-bpe subword_nmt", "ein haus"),
-        (["ein", "hau", "s"], "--beam 5", "ein hau s"),
-    ],
-)
-def test_printed_commands_join_subwords(words, command, said, data, tmp_path):
-    """As the dictionary has them; without a sentencepiece model."""
-    dictionary = Dictionary()
-    for word in words:
-        dictionary.add_symbol(word)
-    found = Dictionaries(str(data), "de", "en", dictionary, dictionary)
-    assert ExportFolder("fairseq", None, found, None).command(tmp_path).endswith(command)
-    (tmp_path / "export.json").write_text('{"max_positions": [64, 64]}')
-    program = ExportFolder("ctranslate2", None, found, None).command(tmp_path)
-    (join,) = re.findall(r"print\(\*\((.*) for words in texts\)", shlex.split(program)[-1])
-    assert eval(join, {"words": words}) == said
-
-
-@pytest.mark.parametrize(
     ("flags", "message"),
     [
         (["--to", "onnx"], "--to: got 'onnx'; expected one of fairseq, ctranslate2"),
@@ -220,6 +189,11 @@ def test_printed_commands_join_subwords(words, command, said, data, tmp_path):
         (
             ["--quantization", "int8"],
             "--quantization: got 'int8', which --to fairseq does not take",
+        ),
+        (["--dtype", "int8"], "--dtype: got 'int8'; expected one of float32, float16, bfloat16"),
+        (
+            ["--dtype", "float16", "--to", "ctranslate2"],
+            "--dtype: got 'float16', which --to ctranslate2 does not take",
         ),
         (["--metric", "bleu"], "--metric: got 'bleu', which --leaf 0 does not take"),
         (["--leaf", "best", "--metric", "ter"], "--metric: got 'ter'; expected one of nll, bleu"),

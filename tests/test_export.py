@@ -63,6 +63,35 @@ def test_half_precision_becomes_float32(dtype, task, data, tmp_path):
     assert torch.equal(weight, model.decoder.layers[0].fc1.weight.float())
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_smaller_files(dtype, task, data, tmp_path, capsys):
+    """Half the size, shared embeddings stored once, and translations of the rounded parameters."""
+    path, sizes = tmp_path / "tree.pt", []
+    save_tree(path, task, data, share_all_embeddings=True, encoder_ffn_embed_dim=4000)
+    for name in ("float32", str(dtype).removeprefix("torch.")):
+        out = tmp_path / name
+        assert command_line(capsys, "export", path, out, "--dtype", name)[0] == 0
+        sizes.append((out / "model.pt").stat().st_size)
+    assert sizes[1] < 0.55 * sizes[0]
+    whole, small = (
+        torch.load(tmp_path / name / "model.pt", weights_only=True)["model"]
+        for name in ("float32", str(dtype).removeprefix("torch."))
+    )
+    assert small.keys() == whole.keys()
+    for name, tensor in small.items():
+        if name.endswith(".version"):
+            assert tensor.item() == 3.0
+        else:
+            assert tensor.dtype == dtype and torch.equal(tensor, whole[name].to(dtype))
+    sides = ("decoder.embed_tokens", "decoder.output_projection", "encoder.embed_tokens")
+    assert len({small[f"{side}.weight"].data_ptr() for side in sides}) == 1
+    loaded = tsa_fairseq.load(out)
+    assert loaded.translate("w3 w4", max_len_b=3)
+    weight = loaded.models[0].encoder.layers[0].fc1.weight
+    assert weight.dtype == torch.float32
+    assert torch.equal(weight, small["encoder.layers.0.fc1.weight"].float())
+
+
 def test_the_folder_is_ready_to_use(pieces, pieces_data, tmp_path, capsys):
     out, tree, data = tmp_path / "out", tmp_path / "tree.pt", pieces_data
     task = TinyTask(4 + len((data / "dict.en.txt").read_text().splitlines()))
@@ -71,8 +100,10 @@ def test_the_folder_is_ready_to_use(pieces, pieces_data, tmp_path, capsys):
         capsys, "export", tree, out, "--leaf", "1", "--subwords", pieces
     )
     assert status == 0
-    names = {"model.pt", "dict.de.txt", "dict.en.txt", "sentencepiece.bpe.model", "export.json"}
-    assert {path.name for path in out.iterdir()} == names
+    assert {path.name for path in out.iterdir()} == {
+        "model.pt", "dict.de.txt", "dict.en.txt", "sentencepiece.bpe.model", "export.json",
+        "README.md",
+    }  # fmt: skip
     assert (out / "dict.en.txt").read_bytes() == (data / "dict.en.txt").read_bytes()
     said = json.loads((out / "export.json").read_text())
     assert (said["leaf"], said["tree"], said["source"], said["updates"]) == (1, TREE, "tree.pt", 7)
@@ -88,8 +119,7 @@ def test_the_folder_is_ready_to_use(pieces, pieces_data, tmp_path, capsys):
     size = (out / "model.pt").stat().st_size
     assert shown.splitlines() == [
         f"leaf 1 -> {out}: {parameters:,} parameters, {size:,} bytes",
-        f"fairseq-interactive {out} --path {out / 'model.pt'} -s de -t en --beam 5 "
-        f"--bpe sentencepiece --sentencepiece-model {out / 'sentencepiece.bpe.model'}",
+        f"tsa-fairseq translate {out}",
     ]
 
 

@@ -13,7 +13,7 @@ from fairseq import options
 
 import tsa_fairseq
 from tsa_fairseq.cli.main import build_parser
-from tsa_fairseq.deploy.hub import _OPTIONS
+from tsa_fairseq.deploy.hub_fairseq import OPTIONS
 
 ROOT = Path(__file__).parent.parent
 DOCUMENTS = [
@@ -171,7 +171,10 @@ def test_python_calls_fit_the_functions():
         if name == "tsa_fairseq.load":
             inspect.signature(tsa_fairseq.load).bind(*map(ast.literal_eval, call.args), **keywords)
         elif name.endswith(".translate"):
-            assert keywords.keys() <= {"beam", *_OPTIONS}
+            own = {"beam", "nbest", "scores", "prefix", "split_sentences", "batch"}
+            assert keywords.keys() <= {*own, *OPTIONS}
+        elif name.endswith(".score"):
+            assert len(call.args) == 2
         else:
             continue
         checked += 1

@@ -6,16 +6,33 @@ from helpers import command_line
 
 from tsa_fairseq.files.subwords import kind_of
 
+FOREIGN = (
+    "makes 0 % of the words of the source dictionary, and not 'w0', 'w1', 'w2'; expected "
+    "the model that it was made with, at least 90 %"
+)
 
-def test_subwords_of_something_else(tree, data, pieces, tmp_path, capsys):
-    codes = tmp_path / "codes"
-    codes.write_text("#version: 0.2\nt h\n")
-    for path, said in (
-        (codes, "is not a sentencepiece model"),
-        (pieces, "has no piece that is in the model's dictionary"),
-    ):
-        err = command_line(capsys, "export", tree, tmp_path / "out", "--subwords", path)[2]
-        assert err == f"tsa-fairseq: error: --subwords: '{path}' {said}\n"
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"#version: 0.2\nt h\n", FOREIGN),
+        (b"t h\nth e</w>\n", FOREIGN),
+        (None, FOREIGN),
+        (b"#version: 0.2\nt h e\n",
+         "is neither a sentencepiece model nor codes of subword-nmt"),
+        (b"#version: 0.2\n", "is neither a sentencepiece model nor codes of subword-nmt"),
+        (b"\xff\x00", "is neither a sentencepiece model nor codes of subword-nmt"),
+        (b"", "is neither a sentencepiece model nor codes of subword-nmt"),
+    ],
+)  # fmt: skip
+def test_subwords_of_something_else(content, said, tree, data, pieces, tmp_path, capsys):
+    path = pieces
+    if content is not None:
+        path = tmp_path / "codes"
+        path.write_bytes(content)
+    err = command_line(capsys, "export", tree, tmp_path / "out", "--subwords", path)[2]
+    assert err == f"tsa-fairseq: error: --subwords: '{path}' {said}\n"
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from fairseq.data import Dictionary
 from fairseq.data.indexed_dataset import make_builder
 from helpers import command_line, meanwhile, save_tree
 
-from tsa_fairseq.deploy.validation import Scores
+from tsa_fairseq.deploy.validation import Scores, choose_device, leaf_scores
 
 
 @pytest.mark.parametrize("metric", [[], ["--metric", "nll"], ["--metric", "bleu"]])
@@ -72,6 +72,37 @@ def train_leaf(model, leaf, task, data, path):
         optimizer.step()
     assert loss < 0.05
     torch.save({**state, "model": model.state_dict()}, path)
+
+
+@pytest.mark.parametrize("metric", ["nll", "bleu"])
+def test_on_a_gpu_if_there_is_one(metric, tree, data, tmp_path, capsys, monkeypatch):
+    """Here a stand-in, that stays on the CPU: the model and every batch go there."""
+    write_valid(data, ["w1 w2 w3 w4 w5", "w1 w2"])
+    plain = command_line(capsys, "export", tree, tmp_path / "cpu", "--leaf", "best",
+                         "--metric", metric)[1]  # fmt: skip
+    moved = []
+
+    def stand_in(kind):
+        real = kind.to
+
+        def to(self, *where, **options):
+            if where == (torch.device("cuda"),):
+                moved.append(type(self).__name__)
+                return self
+            return real(self, *where, **options)
+
+        monkeypatch.setattr(kind, "to", to)
+
+    assert choose_device() == torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    stand_in(torch.Tensor)
+    stand_in(torch.nn.Module)
+    score = leaf_scores(metric, str(tree), str(data), lambda _: None)
+    assert moved[0] == "TSATransformerModel"
+    # tokens, lengths, shifted tokens, target and numbers of the one batch; of BLEU once for the
+    # references, and once a leaf
+    assert moved.count("Tensor") == 5 * (1 if metric == "nll" else 4)
+    assert str(score) in plain
 
 
 def test_no_validation_data(tree, data, tmp_path, capsys):

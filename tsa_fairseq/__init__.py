@@ -4,34 +4,10 @@ import os
 import sys
 from typing import TYPE_CHECKING
 
+from tsa_fairseq.plugin.registration import is_possible, register
 from tsa_fairseq.version import __version__
 
 __all__ = ["__version__", "load", "register"]
-
-
-def register() -> None:
-    """Tell fairseq of model and criterion, and torch's safe loader of what checkpoints hold.
-
-    Importing the package does it, except on behalf of the command ``tsa-fairseq``.
-
-    Raises:
-        ModuleNotFoundError: fairseq is missing; it says what to install.
-    """
-    try:
-        import fairseq  # noqa: F401 - to say in one line what is missing
-    except ModuleNotFoundError as error:
-        if error.name != "fairseq":
-            raise
-        raise ModuleNotFoundError(
-            "tsa_fairseq needs fairseq, which is not installed: "
-            "pip install 'fairseq-fixed==0.12.3.1'",
-            name="fairseq",
-        ) from None
-
-    from tsa_fairseq.files.checkpoint import allow_fairseq_checkpoints
-    from tsa_fairseq.plugin import criterion, model  # noqa: F401 - they register themselves
-
-    allow_fairseq_checkpoints()
 
 
 def _is_command() -> bool:
@@ -55,7 +31,6 @@ else:  # hidden from the type checker, for which any name would exist otherwise
         """``load``, imported when somebody asks for it: a training does not."""
         if name != "load":
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-        register()
         from tsa_fairseq.deploy.hub import load
 
         return load
@@ -65,5 +40,6 @@ else:  # hidden from the type checker, for which any name would exist otherwise
         return sorted({*globals(), *__all__})
 
 
-if not _is_command():
+# without fairseq, exports to CTranslate2 translate all the same
+if not _is_command() and is_possible():
     register()

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from tsa_fairseq.cli.progress import progress
 from tsa_fairseq.deploy.averaging import average, best, newest
+from tsa_fairseq.deploy.precision import DTYPES, cast, read_dtype
 from tsa_fairseq.errors import UsageError
 from tsa_fairseq.files.folders import check_file, save, write_file
 
@@ -19,6 +20,9 @@ def add_options(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--best", type=int, metavar="N", help="of a folder, the N with the best validation score"
     )
+    parser.add_argument(
+        "--dtype", metavar="|".join(DTYPES), help="of the parameters (default: float32)"
+    )
     parser.add_argument("--force", action="store_true", help="replace OUT")
     parser.set_defaults(run=average_checkpoints)
 
@@ -30,6 +34,7 @@ def average_checkpoints(args: Namespace) -> str:
         UsageError: files that do not fit each other, too few of them, or an OUT that exists.
     """
 
+    dtype = read_dtype(args.dtype)
     paths, choose = args.inputs, {"--last": args.last, "--best": args.best}
 
     def check() -> None:
@@ -46,6 +51,7 @@ def average_checkpoints(args: Namespace) -> str:
     elif given:
         raise UsageError(f"{given[0]}: takes one folder of checkpoints; expected no file names")
     state = average(paths, progress)
+    state["model"] = cast(state["model"], dtype)
     write_file(args.out, lambda path: save(state, path), check)
     names = ", ".join(Path(path).name for path in paths)
     return f"{args.out}: the mean of {_checkpoints(len(paths))}, {names}"

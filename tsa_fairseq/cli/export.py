@@ -5,15 +5,20 @@ from collections.abc import Callable
 from pathlib import Path
 
 from tsa_fairseq.cli.progress import progress
+from tsa_fairseq.cli.text_flags import add_text_flags, text_options
 from tsa_fairseq.deploy.ctranslate import check_representable
-from tsa_fairseq.deploy.export import TEACHER_FLAG, TreeCheckpoint
-from tsa_fairseq.deploy.export_folder import MODEL, TARGETS, ExportFolder, origin
+from tsa_fairseq.deploy.export import EXPORT_TEACHER, TreeCheckpoint
+from tsa_fairseq.deploy.export_folder import ExportFolder, command, origin
+from tsa_fairseq.deploy.precision import DTYPES, read_dtype
 from tsa_fairseq.deploy.validation import METRICS, Scores, leaf_scores
 from tsa_fairseq.errors import UsageError, check_choice
 from tsa_fairseq.files.checkpoint import count_parameters
 from tsa_fairseq.files.dictionaries import Dictionaries
 from tsa_fairseq.files.folders import check_target, write_whole
-from tsa_fairseq.files.subwords import check_pieces
+from tsa_fairseq.files.names import MODEL, TARGETS
+from tsa_fairseq.files.task_dictionaries import task_name
+from tsa_fairseq.files.text import Text
+from tsa_fairseq.files.text_settings import find_text
 from tsa_fairseq.plugin.teacher import read_teacher
 
 DEFAULT_METRIC = "nll"
@@ -39,6 +44,11 @@ def add_options(parser: ArgumentParser) -> None:
         help="of CTranslate2's weights, such as int8 or float16 (default: float32)",
     )
     parser.add_argument(
+        "--dtype",
+        metavar="|".join(DTYPES),
+        help="of fairseq's parameters (default: float32)",
+    )
+    parser.add_argument(
         "--metric",
         metavar="|".join(METRICS),
         help="of --leaf best: nll of the reference, or sacreBLEU of a translation with beam 5 "
@@ -47,9 +57,9 @@ def add_options(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--data", help="what fairseq-preprocess made (default: what the checkpoint names)"
     )
-    parser.add_argument("--subwords", metavar="FILE", help="a sentencepiece model to put beside it")
+    add_text_flags(parser)
     parser.add_argument(
-        TEACHER_FLAG, metavar="FILE", help="of --leaf bridge (default: what the checkpoint names)"
+        EXPORT_TEACHER, metavar="FILE", help="of --leaf bridge (default: what the checkpoint names)"
     )
     parser.add_argument("--force", action="store_true", help="replace an export in OUT")
     parser.set_defaults(run=export)
@@ -72,20 +82,22 @@ def export(args: Namespace) -> str:
         inputs.append(teacher)
     if args.to == "ctranslate2":
         _, of_teacher = read_teacher(teacher, lazy=True) if teacher else (None, None)
-        task = checkpoint.task.get("_name") or checkpoint.task.get("task") or "translation"
+        task = task_name(checkpoint.state)
         check_representable(of_teacher or checkpoint.arguments, task, args.quantization)
-    dictionaries = Dictionaries.find(checkpoint.state, args.data, "--data")
-    inputs.append(dictionaries.folder)
-    if args.subwords is not None:
-        inputs.append(args.subwords)
+    languages = args.source_lang, args.target_lang
+    dictionaries = Dictionaries.find(checkpoint.state, args.data, "--data", languages=languages)
+    pair = dictionaries.source, dictionaries.target
+    settings = find_text(Path(args.checkpoint).parent, *pair, text_options(args), "--")
+    inputs += [dictionaries.folder, *settings.subwords, *settings.vocabulary]
 
     def check() -> None:
         check_target(Path(args.out), args.force, inputs)
 
     check()
-    if args.subwords is not None:
-        check_pieces(args.subwords, "--subwords", dictionaries.source_words.symbols)
-    contents = ExportFolder(args.to, args.quantization, dictionaries, args.subwords)
+    words = dictionaries.source_words.symbols, dictionaries.target_words.symbols
+    Text(settings, "--subwords").check(*words)
+    dtype = read_dtype(args.dtype)
+    contents = ExportFolder(args.to, args.quantization, dictionaries, settings, dtype)
     scores: Scores | None = None
     if args.leaf == "best":
         metric = args.metric or DEFAULT_METRIC
@@ -98,17 +110,19 @@ def export(args: Namespace) -> str:
         size = (folder / MODEL[args.to]).stat().st_size
         lines.append(f"{name} -> {folder}: {parameters:,} parameters, {size:,} bytes")
         lines += [] if scores is None else [str(scores)]
-        lines.append(contents.command(folder))
+        lines.append(command(folder))
     return "\n".join(lines)
 
 
 def _check_flags(args: Namespace) -> None:
     check_choice("--to", args.to, TARGETS)
     check_choice("--metric", args.metric, METRICS)
+    read_dtype(args.dtype)
     for flag, value, needed, of in (
         ("--quantization", args.quantization, "ctranslate2", "--to"),
+        ("--dtype", args.dtype, "fairseq", "--to"),
         ("--metric", args.metric, "best", "--leaf"),
-        (TEACHER_FLAG, args.teacher, "bridge", "--leaf"),
+        (EXPORT_TEACHER, args.teacher, "bridge", "--leaf"),
     ):
         given = args.to if of == "--to" else args.leaf
         if value is not None and given != needed:

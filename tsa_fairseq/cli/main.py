@@ -22,7 +22,7 @@ class Subcommand(NamedTuple):
     """A module of this folder, by its name: its line in ``--help``; whether it needs fairseq.
 
     ``add_options(parser)`` of that module sets the default ``run``: a function of the arguments
-    that returns what to print.
+    that returns what to print, or None if it has printed itself.
     """
 
     help: str
@@ -34,21 +34,29 @@ SUBCOMMANDS = {
     "tree": Subcommand("draw a tree, with its parameters and training cost", needs_fairseq=False),
     "average": Subcommand("write the mean of several checkpoints"),
     "export": Subcommand("write a leaf for fairseq without the plugin, or for CTranslate2"),
+    # an export to CTranslate2 takes neither torch nor fairseq: it sees to them itself
+    "translate": Subcommand("translate standard input", needs_fairseq=False),
 }
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one subcommand; 0 on success, 1 with one line on standard error for bad input."""
     argv = sys.argv[1:] if argv is None else argv
-    args = build_parser(argv).parse_args(argv)
-    run: Callable[[Namespace], str] = args.run
     try:
+        args = build_parser(argv).parse_args(argv)
+        run: Callable[[Namespace], str | None] = args.run
         with _quiet():
             said = run(args)
     except UsageError as error:
         print(f"tsa-fairseq: {error.code}", file=sys.stderr)
         return 1
-    print(said)
+    except ModuleNotFoundError as error:
+        if error.name != "fairseq":
+            raise
+        print(f"tsa-fairseq: error: {error}", file=sys.stderr)
+        return 1
+    if said is not None:
+        print(said)
     return 0
 
 

@@ -10,9 +10,6 @@ from tsa_fairseq.files.dictionaries import Dictionaries
 from tsa_fairseq.files.folders import save
 
 TO_FLAG = "--to"
-# Sentences of a batch; CTranslate2 puts all into one if it is not told.
-BATCH = 32
-MAX_LENGTH = 200  # of a translation, as in fairseq
 # What it cannot do; of most of these, its converter takes no notice.
 _IGNORED = (
     *("scale_attn", "scale_heads", "scale_fc", "scale_resids", "no_decoder_final_norm"),

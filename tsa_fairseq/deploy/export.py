@@ -10,15 +10,16 @@ from typing import Any
 from torch import Tensor
 
 from tsa_fairseq.errors import UsageError
-from tsa_fairseq.files.checkpoint import check_exists, checksum, model_arguments, read_checkpoint
+from tsa_fairseq.files.checkpoint import checksum, model_arguments, read_checkpoint
 from tsa_fairseq.files.dictionaries import Dictionaries
+from tsa_fairseq.files.names import check_exists
 from tsa_fairseq.plugin.heads import HEADS_PREFIX, stored_bridge
 from tsa_fairseq.plugin.teacher import Teacher
 from tsa_fairseq.tree.outputs import widened
 from tsa_fairseq.tree.topology import Topology
 
 STOCK_CRITERION = "label_smoothed_cross_entropy"
-TEACHER_FLAG = "--teacher"
+EXPORT_TEACHER = "--teacher"
 
 _LAYER = re.compile(r"decoder\.layers\.(\d+)\.(.+)")
 _NORM = re.compile(r"decoder\.layer_norm\.(.+)")
@@ -134,10 +135,10 @@ class TreeCheckpoint:
             given = f"'{path}' does not exist"
             if teacher is None:
                 given = f"not given, and '{path}', which the checkpoint names, is not there"
-            raise UsageError(f"{TEACHER_FLAG}: {given}; expected the bridge's teacher")
-        if checksum(path, TEACHER_FLAG) != self.arguments.kd_teacher_checksum:
+            raise UsageError(f"{EXPORT_TEACHER}: {given}; expected the bridge's teacher")
+        if checksum(path, EXPORT_TEACHER) != self.arguments.kd_teacher_checksum:
             raise UsageError(
-                f"{TEACHER_FLAG}: '{path}' is not the file that the bridge was trained on: its "
+                f"{EXPORT_TEACHER}: '{path}' is not the file that the bridge was trained on: its "
                 "SHA-256 differs; expected that file"
             )
         return path

@@ -1,93 +1,43 @@
-"""``tsa_fairseq.load``: translate from Python, in the manner of fairseq's hub interface."""
+"""``tsa_fairseq.load``: translate from Python, with a model of any kind.
+
+Neither torch nor fairseq is imported for an export to CTranslate2.
+"""
 
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, overload
+from typing import TYPE_CHECKING, Any, Union
 
-from fairseq import checkpoint_utils
-from fairseq.hub_utils import GeneratorHubInterface
-from omegaconf import open_dict
+from tsa_fairseq.errors import UsageError, check_choice
+from tsa_fairseq.files.names import MODEL
+from tsa_fairseq.files.text import Text
+from tsa_fairseq.files.text_settings import find_text
+from tsa_fairseq.plugin.registration import register
 
-from tsa_fairseq.deploy.export_folder import MODEL, SUBWORDS
-from tsa_fairseq.deploy.hub_ctranslate2 import (
-    CTranslate2Translator,
-    check_beam,
-    check_lengths,
-    check_options,
-)
-from tsa_fairseq.errors import UsageError
-from tsa_fairseq.files.checkpoint import model_arguments, read_checkpoint
-from tsa_fairseq.files.dictionaries import Dictionaries
-from tsa_fairseq.files.subwords import check_pieces
+if TYPE_CHECKING:
+    from tsa_fairseq.deploy.hub_ctranslate2 import CTranslate2Translator
+    from tsa_fairseq.deploy.hub_fairseq import Translator
 
-# Those of fairseq's that change the best hypothesis.
-_OPTIONS = (
-    *("lenpen", "unkpen", "unnormalized", "temperature", "no_repeat_ngram_size"),
-    *("min_len", "max_len_a", "max_len_b", "match_source_len", "no_early_stop"),
-    *("sampling", "sampling_topk", "sampling_topp"),
-    *("diverse_beam_groups", "diverse_beam_strength", "diversity_rate"),
-)
-
-
-class Translator(GeneratorHubInterface):
-    """A model, or a tree's leaf or ensemble, that translates text.
-
-    ``generate``, ``encode``, ``decode``, ``cuda``, ``half`` and the rest are fairseq's. Made by
-    :func:`load`.
-    """
-
-    @overload
-    def translate(
-        self, sentences: str, beam: int = ..., verbose: bool = ..., **options: Any
-    ) -> str: ...
-    @overload
-    def translate(
-        self, sentences: Sequence[str], beam: int = ..., verbose: bool = ..., **options: Any
-    ) -> list[str]: ...
-
-    def translate(
-        self,
-        sentences: str | Sequence[str],
-        beam: int = 5,
-        verbose: bool = False,
-        **options: Any,
-    ) -> str | list[str]:
-        """The best hypothesis for every sentence.
-
-        Args:
-            sentences: one, or several in a list. Without a subword model, words of the source
-                dictionary separated by spaces.
-            beam: hypotheses at a time.
-            verbose: log sources, hypotheses and scores as fairseq-generate prints them.
-            options: of fairseq-generate, by their names in Python: ``lenpen=0.6``,
-                ``max_len_a=1.2``, ``sampling=True``, ...
-
-        Raises:
-            UsageError: an option that does not exist, or a sentence that is too long.
-        """
-        if isinstance(sentences, str):
-            return self.translate([sentences], beam, verbose, **options)[0]
-        check_options(options, _OPTIONS)
-        check_beam(beam)
-        tokens = [self.encode(sentence) for sentence in sentences]
-        most = self.max_positions[0]
-        check_lengths(list(map(len, tokens)), min(most, self.cfg.dataset.max_tokens or most))
-        if not tokens:
-            return []
-        try:
-            found = self.generate(tokens, beam, verbose, **options)
-        except (AssertionError, ValueError) as error:  # of options that contradict each other
-            raise UsageError(f"fairseq refuses the options: {error}") from None
-        return [self.decode(hypotheses[0]["tokens"]) for hypotheses in found]
+DEVICES = ("cpu", "cuda")
 
 
 def load(
     path: str | os.PathLike[str],
     inference: str | None = None,
     data: str | None = None,
-    subwords: str | None = None,
-) -> Translator | CTranslate2Translator:
+    subwords: str | Sequence[str] | None = None,
+    *,
+    vocabulary: str | Sequence[str] | None = None,
+    vocabulary_threshold: int | None = None,
+    tokenizer: str | None = None,
+    moses_no_dash_splits: bool | None = None,
+    moses_no_escape: bool | None = None,
+    lowercase: bool | None = None,
+    source_lang: str | None = None,
+    target_lang: str | None = None,
+    threads: int | None = None,
+    device: str = "cpu",
+) -> Union["Translator", "CTranslate2Translator"]:
     """Load a checkpoint, or the folder of an export, to translate with it.
 
     Nothing that a file contains is run.
@@ -99,46 +49,67 @@ def load(
             checkpoint says if not given.
         data: where the dictionaries are; not needed if they lie beside the checkpoint, or in the
             data folder that it names.
-        subwords: a sentencepiece model; not needed if one lies beside the checkpoint under the
-            name that fairseq has for it, ``sentencepiece.bpe.model``. Without one, ``translate``
-            takes and gives text in the words of the dictionary.
+        subwords: a sentencepiece model or codes of subword-nmt; or two, of source and target. Not
+            needed for an export that carries them, or if they lie beside the checkpoint under its
+            names for them, such as ``sentencepiece.bpe.model``. Without any, ``translate`` takes
+            and gives text in the words of the dictionary.
+        vocabulary: of subword-nmt, the words that it may make, with their counts; or two of them.
+        vocabulary_threshold: the least count of such a word.
+        tokenizer: ``"moses"`` if the text was tokenised so before it was cut into subwords.
+        moses_no_dash_splits: that left hyphens inside words alone.
+        moses_no_escape: that escaped no quotes and brackets.
+        lowercase: the text was lower-cased then.
+        source_lang: of a task of many languages, those to translate between.
+        target_lang: the other one.
+        threads: of CTranslate2, batches at a time (as many as there are cores if not given); of
+            fairseq, those of torch, for the whole process.
+        device: ``cpu`` or ``cuda``.
 
     Raises:
         UsageError: a file is missing, broken or refused, or the model cannot do as asked.
+        ModuleNotFoundError: fairseq is needed, and not installed.
     """
+    check_choice("device", device, DEVICES)
+    if threads is not None and threads < 1:
+        raise UsageError(f"threads: got {threads}; expected 1 or more")
+    given: dict[str, Any] = {
+        "subwords": subwords,
+        "vocabulary": vocabulary,
+        "vocabulary_threshold": vocabulary_threshold,
+        "tokenizer": tokenizer,
+        "moses_no_dash_splits": moses_no_dash_splits,
+        "moses_no_escape": moses_no_escape,
+        "lowercase": lowercase,
+    }
     place = Path(path)
-    if place.is_dir() and (place / MODEL["ctranslate2"]).is_file():
+    languages = (source_lang, target_lang)
+    if is_ctranslate2(place):
         for name, value in (("inference", inference), ("data", data)):
             if value is not None:
                 raise UsageError(f"{name}: got '{value}'; '{path}' is a model for CTranslate2")
-        return CTranslate2Translator(place, _subwords(place, subwords))
-    folder, file = (place, place / MODEL["fairseq"]) if place.is_dir() else (place.parent, place)
-    state = read_checkpoint(str(file), "path", lazy=True)
-    overrides: dict[str, Any] = {}
-    if inference is not None:
-        if not hasattr(model_arguments(state), "tree"):
-            raise UsageError(f"inference: got '{inference}'; '{path}' is no tree's checkpoint")
-        overrides["tree_inference"] = inference
-    dictionaries = Dictionaries.find(state, data, "data", beside=str(folder))
-    pieces = _subwords(folder, subwords)
-    if pieces is not None:
-        check_pieces(pieces, "subwords", dictionaries.source_words.symbols)
-    overrides.update(
-        data=dictionaries.folder,
-        source_lang=dictionaries.source,
-        target_lang=dictionaries.target,
-        encoder_embed_path=None,
-        decoder_embed_path=None,
-    )
-    models, cfg, task = checkpoint_utils.load_model_ensemble_and_task(
-        [str(file)], arg_overrides=overrides
-    )
-    if pieces is not None:
-        with open_dict(cfg):
-            cfg.bpe = {"_name": "sentencepiece", "sentencepiece_model": pieces}
-    return Translator(cfg, task, models).eval()
+        return _load_ctranslate2(place, languages, given, threads, device)
+    register()
+    from tsa_fairseq.deploy.load_fairseq import load_fairseq
+
+    return load_fairseq(place, inference, data, languages, given, threads, device)
 
 
-def _subwords(folder: Path, given: str | None) -> str | None:
-    beside = folder / SUBWORDS
-    return given or (str(beside) if beside.is_file() else None)
+def is_ctranslate2(place: Path) -> bool:
+    """Whether a path is a folder with a model for CTranslate2."""
+    return place.is_dir() and (place / MODEL["ctranslate2"]).is_file()
+
+
+def _load_ctranslate2(
+    folder: Path,
+    languages: tuple[str | None, str | None],
+    given: dict[str, Any],
+    threads: int | None,
+    device: str,
+) -> "CTranslate2Translator":
+    from tsa_fairseq.deploy.hub_ctranslate2 import CTranslate2Translator, vocabularies
+
+    source, target = (language or "" for language in languages)
+    text = Text(find_text(folder, source, target, given))
+    translator = CTranslate2Translator(folder, text, threads, device)
+    text.check(*vocabularies(folder))
+    return translator

@@ -1,17 +1,17 @@
-"""A CTranslate2 model with the interface of fairseq's hub."""
+"""A translator by CTranslate2, without torch or fairseq."""
 
 import importlib.util
 import json
 import os
 import sys
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, overload
+from typing import Any, ClassVar
 
-from tsa_fairseq.deploy.ctranslate import BATCH, MAX_LENGTH
+from tsa_fairseq.deploy.search import MAX_LENGTH, Found, Search, Words, check_positive
+from tsa_fairseq.deploy.translation import TextTranslator
 from tsa_fairseq.errors import UsageError
-from tsa_fairseq.files.folders import ORIGIN
-from tsa_fairseq.files.subwords import read_pieces
+from tsa_fairseq.files.names import ORIGIN
+from tsa_fairseq.files.text import Text
 
 # fairseq's names of what CTranslate2 can do, and its own.
 _OPTIONS = {
@@ -22,89 +22,134 @@ _OPTIONS = {
 }
 
 
-class CTranslate2Translator:
+class CTranslate2Translator(TextTranslator):
     """A model that ``tsa-fairseq export --to ctranslate2`` made. Made by ``tsa_fairseq.load``.
 
     Args:
         folder: where it is.
-        subwords: a sentencepiece model; None for text in the words of the dictionary.
+        text: from text to words and back.
+        threads: batches at a time; as many as there are cores if not given.
+        device: ``cpu`` or ``cuda``.
 
     Attributes:
         model: CTranslate2's own translator.
 
     Raises:
-        UsageError: CTranslate2 is missing, or does not take the folder.
+        UsageError: CTranslate2 is missing, or does not take the folder or the device.
     """
 
-    def __init__(self, folder: Path, subwords: str | None) -> None:
+    known: ClassVar[tuple[str, ...]] = tuple(_OPTIONS)
+
+    def __init__(
+        self, folder: Path, text: Text, threads: int | None = None, device: str = "cpu"
+    ) -> None:
+        self.text = text
+        self._folder, self._longest = folder, _longest(folder)
+        # a thread a core, with a batch each: more to a batch slow small models down
+        self._options: dict[str, Any] = {
+            "inter_threads": threads or os.cpu_count() or 1,
+            "intra_threads": 1,
+            "device": device,
+        }
+        self.model = self._open()
+
+    def _open(self) -> Any:
         if importlib.util.find_spec("ctranslate2") is None:
             raise UsageError(
-                f"path: '{folder}' takes CTranslate2, which is not installed: "
+                f"path: '{self._folder}' takes CTranslate2, which is not installed: "
                 "pip install ctranslate2"
             )
         import ctranslate2
 
-        self.pieces = None if subwords is None else read_pieces(subwords, "subwords")
-        self.longest = _longest(folder)
+        if self._options["device"] == "cuda" and not ctranslate2.get_cuda_device_count():
+            raise UsageError("device: got 'cuda'; CTranslate2 sees no GPU here; expected cpu")
         try:
-            # a thread a core, with a batch each: more to a batch slow small models down
-            self.model = ctranslate2.Translator(
-                str(folder), inter_threads=os.cpu_count() or 1, intra_threads=1
-            )
+            return ctranslate2.Translator(str(self._folder), **self._options)
         except (RuntimeError, ValueError) as error:
             reason = str(error).splitlines()[0]
-            raise UsageError(f"path: CTranslate2 refuses '{folder}': {reason}") from None
+            raise UsageError(f"path: CTranslate2 refuses '{self._folder}': {reason}") from None
 
-    @overload
-    def translate(self, sentences: str, beam: int = ..., **options: Any) -> str: ...
-    @overload
-    def translate(self, sentences: Sequence[str], beam: int = ..., **options: Any) -> list[str]: ...
-
-    def translate(
-        self, sentences: str | Sequence[str], beam: int = 5, **options: Any
-    ) -> str | list[str]:
-        """The best hypothesis for every sentence.
-
-        Args:
-            sentences: one, or several in a list.
-            beam: hypotheses at a time.
-            options: by fairseq's names: ``lenpen``, ``max_len_b``, ``min_len`` and
-                ``no_repeat_ngram_size``.
+    def cuda(self) -> "CTranslate2Translator":
+        """On a GPU from now on.
 
         Raises:
-            UsageError: another option, or a sentence that is too long.
+            UsageError: there is none.
         """
-        if isinstance(sentences, str):
-            return self.translate([sentences], beam, **options)[0]
-        most_source, most_target = self.longest
-        check_options(options, list(_OPTIONS))
-        check_beam(beam)
-        limit = min(options.get("max_len_b", MAX_LENGTH), most_target)
-        if limit < 1:
-            raise UsageError(f"max_len_b: got {limit}; expected 1 or more")
-        least = options.get("min_len", 1)
+        return self._reopen(device="cuda")
+
+    def half(self) -> "CTranslate2Translator":
+        """In half precision from now on, whatever the weights are stored as.
+
+        Raises:
+            UsageError: the device has no such arithmetic.
+        """
+        return self._reopen(compute_type="float16")
+
+    def _reopen(self, **options: Any) -> "CTranslate2Translator":
+        before = self._options
+        self._options = {**before, **options}
+        try:
+            self.model = self._open()
+        except UsageError:
+            self._options = before
+            raise
+        return self
+
+    def longest(self) -> tuple[int, int]:
+        """Positions that the model was trained with."""
+        return self._longest
+
+    def search(
+        self, sources: list[Words], prefixes: list[Words] | None, search: Search
+    ) -> list[list[Found]]:
+        """The best translations; see :class:`TextTranslator`."""
+        most = self._longest[1] - 1  # the last one is that of the sentence's end
+        limit = min(search.options.get("max_len_b", MAX_LENGTH), most)
+        check_positive("max_len_b", limit)
+        least = search.options.get("min_len", 1)
         if not 1 <= least <= limit:
             raise UsageError(f"min_len: got {least}; expected 1 to {limit}")
-        chosen = {_OPTIONS[name]: value for name, value in options.items()}
+        chosen = {_OPTIONS[name]: value for name, value in search.options.items()}
         chosen["max_decoding_length"] = limit
-        sources = [self._encode(sentence) for sentence in sentences]
-        check_lengths([len(source) + 1 for source in sources], most_source)
+        if search.scores:
+            chosen["return_scores"] = True
+        if search.nbest > 1:
+            chosen["num_hypotheses"] = search.nbest
+        if prefixes is not None:
+            chosen["target_prefix"] = prefixes
         found = self.model.translate_batch(
             sources,
-            beam_size=beam,
-            max_batch_size=BATCH,
+            beam_size=search.beam,
+            max_batch_size=search.batch,
             max_input_length=0,
             **chosen,
         )
-        return [self._decode(one.hypotheses[0]) for one in found]
+        return [
+            [
+                Found(words, one.scores[number] if search.scores else 0.0)
+                for number, words in enumerate(one.hypotheses)
+            ]
+            for one in found
+        ]
 
-    def _encode(self, sentence: str) -> list[str]:
-        if self.pieces is None:
-            return sentence.split()
-        return self.pieces.encode(sentence, out_type=str)
+    def force(self, sources: list[Words], targets: list[Words], batch: int) -> list[list[float]]:
+        """Log probabilities of given translations; see :class:`TextTranslator`."""
+        found = self.model.score_batch(sources, targets, max_batch_size=batch, max_input_length=0)
+        return [list(one.log_probs) for one in found]
 
-    def _decode(self, words: list[str]) -> str:
-        return " ".join(words) if self.pieces is None else self.pieces.decode(words)
+
+def vocabularies(folder: Path) -> tuple[list[str], list[str]]:
+    """The words of source and target of a model for CTranslate2."""
+
+    def read(name: str) -> list[str] | None:
+        for file in (folder / f"{name}_vocabulary.json", folder / f"{name}_vocabulary.txt"):
+            if file.is_file():
+                text = file.read_text(encoding="utf-8")
+                return json.loads(text) if file.suffix == ".json" else text.split("\n")
+        return None
+
+    shared = read("shared")
+    return read("source") or shared or [], read("target") or shared or []
 
 
 def _longest(folder: Path) -> tuple[int, int]:
@@ -112,39 +157,4 @@ def _longest(folder: Path) -> tuple[int, int]:
     file = folder / ORIGIN
     said = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
     source, target = said.get("max_positions", (sys.maxsize, sys.maxsize))
-    return source, target - 1  # the last one is that of the sentence's end
-
-
-def check_beam(beam: int) -> None:
-    """Refuse no hypotheses.
-
-    Raises:
-        UsageError: it is less than 1.
-    """
-    if beam < 1:
-        raise UsageError(f"beam: got {beam}; expected 1 or more")
-
-
-def check_lengths(lengths: Sequence[int], most: int) -> None:
-    """Refuse what the model has no positions for.
-
-    Raises:
-        UsageError: a sentence is longer.
-    """
-    for number, length in enumerate(lengths):
-        if length > most:
-            raise UsageError(
-                f"sentences: number {number} has {length} words or pieces, its end included; "
-                f"expected at most {most}"
-            )
-
-
-def check_options(given: dict[str, Any], known: Sequence[str]) -> None:
-    """Refuse a misspelt option, which fairseq would not notice.
-
-    Raises:
-        UsageError: one that is not known.
-    """
-    for name in given:
-        if name not in known:
-            raise UsageError(f"{name}: no such option; expected some of {', '.join(known)}")
+    return source, target

@@ -2,7 +2,7 @@
 
 import math
 from argparse import Namespace
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -77,14 +77,36 @@ def leaf_scores(metric: str, path: str, data: str, say: Callable[[str], None]) -
         raise UsageError(
             f"--data: '{data}' has no {SUBSET} data; expected what fairseq-preprocess made"
         ) from None
-    model: Any = models[0].eval()
+    device = choose_device()
+    model: Any = models[0].eval().to(device)
     batches = list(_batches(model, task))
     if not batches:
         raise UsageError(f"--data: '{data}' has no {SUBSET} sentence that the model can read")
-    found = (_nll if metric == "nll" else _bleu)(model, task, batches, say)
+    measure = _nll if metric == "nll" else _bleu
+    found = measure(model, task, _Moved(batches, device), say)
     if not any(map(math.isfinite, found.values)):
         raise UsageError(f"CHECKPOINT: '{path}': no leaf has a {metric} that is a number")
     return found
+
+
+def choose_device() -> torch.device:
+    """A GPU if there is one."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+class _Moved(Sequence[dict[str, Any]]):
+    """Batches, each of which is on the device while it is looked at."""
+
+    def __init__(self, batches: list[dict[str, Any]], device: torch.device) -> None:
+        self._batches, self._device = batches, device
+
+    def __len__(self) -> int:
+        return len(self._batches)
+
+    def __getitem__(self, index: Any) -> Any:
+        from fairseq.utils import apply_to_sample
+
+        return apply_to_sample(lambda tensor: tensor.to(self._device), self._batches[index])
 
 
 def _batches(model: Any, task: Any) -> Iterator[dict[str, Any]]:
@@ -101,7 +123,7 @@ def _batches(model: Any, task: Any) -> Iterator[dict[str, Any]]:
 
 
 def _nll(
-    model: Any, task: Any, batches: list[dict[str, Any]], say: Callable[[str], None]
+    model: Any, task: Any, batches: Sequence[dict[str, Any]], say: Callable[[str], None]
 ) -> Scores:
     from tsa_fairseq.plugin.criterion import TSAOnlineKDCriterion
     from tsa_fairseq.plugin.kd_flags import TSAOnlineKDConfig
@@ -116,13 +138,13 @@ def _nll(
     say(f"nll of {leaves} leaves, {len(batches)} batches")
     for sample in batches:
         _, _, logs = criterion(model, sample)
-        sums += torch.stack([logs[name].double() for name in names])
+        sums += torch.stack([logs[name].double() for name in names]).cpu()
         tokens += sample["ntokens"]
     return Scores("nll", tuple((sums / tokens / math.log(2)).tolist()))
 
 
 def _bleu(
-    model: Any, task: Any, batches: list[dict[str, Any]], say: Callable[[str], None]
+    model: Any, task: Any, batches: Sequence[dict[str, Any]], say: Callable[[str], None]
 ) -> Scores:
     from sacrebleu.metrics.bleu import BLEU
 

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 
 from tsa_fairseq.errors import UsageError
+from tsa_fairseq.files.names import check_exists
 
 # What of a state dict is no parameter.
 _BUFFERS = (".version", "._float_tensor")
@@ -49,16 +50,6 @@ def _fairseq_globals() -> list[Any]:
         *(typing.Any, dict, list, int, collections.defaultdict),
         _TensorPlaceholder,
     ]
-
-
-def check_exists(path: str, flag: str) -> None:
-    """Refuse a path that is not a file.
-
-    Raises:
-        UsageError: there is no such file.
-    """
-    if not os.path.isfile(path):
-        raise UsageError(f"{flag}: '{path}' does not exist or is not a file")
 
 
 def read_checkpoint(path: str, flag: str, lazy: bool = False) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 import os
 import re
 import shutil
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
@@ -12,6 +13,7 @@ from fairseq.data import Dictionary
 
 from tsa_fairseq.errors import UsageError
 from tsa_fairseq.files.checkpoint import model_arguments, stored_data
+from tsa_fairseq.files.task_dictionaries import check_pair_chosen, extended_by_task, language_pairs
 
 
 @dataclass(frozen=True)
@@ -26,7 +28,12 @@ class Dictionaries:
 
     @classmethod
     def find(
-        cls, state: dict[str, Any], given: str | None, flag: str, beside: str = ""
+        cls,
+        state: dict[str, Any],
+        given: str | None,
+        flag: str,
+        beside: str = "",
+        languages: Sequence[str | None] = (None, None),
     ) -> "Dictionaries":
         """In the folder that was given, or else beside the checkpoint or in the data that it names.
 
@@ -35,6 +42,7 @@ class Dictionaries:
             given: a folder; None if the user did not say.
             flag: how the user says it, for the message.
             beside: the checkpoint's own folder, if they may lie there.
+            languages: source and target, where the user chose them.
 
         Raises:
             UsageError: they are not there, are broken, or are not those of the model.
@@ -42,23 +50,34 @@ class Dictionaries:
         stored = stored_data(state)
         places = [given] if given else [place for place in (beside, stored) if place]
         for place in places:
-            languages = _languages(state, place)
-            if languages and not _missing(place, languages):
-                files = [_file(place, language) for language in languages]
+            pair = _languages(state, place, languages)
+            if pair and not _missing(place, pair):
+                files = [_file(place, language) for language in pair]
                 words = [_read(file, flag) for file in files]
-                _check_sizes(state, files, words, flag)
-                return cls(place, *languages, *words)
+                wrong = _wrong_size(state, files, words)
+                if wrong is not None:
+                    words = extended_by_task(state, place, *pair) or words
+                    wrong = _wrong_size(state, files, words)
+                if wrong is not None:
+                    raise UsageError(f"{flag}: {wrong}")
+                return cls(place, pair[0], pair[1], *words)
         last = given or stored
-        languages = _languages(state, last)
-        lacks = _missing(last, languages) or "data of two languages"
+        pair = _languages(state, last, languages)
+        if not pair:
+            check_pair_chosen(state, flag)
+        lacks = _missing(last, pair) or "data of two languages"
         said = f"got '{given}', which" if given else f"not given, and '{stored}'"
         raise UsageError(f"{flag}: {said} has no {lacks}; expected what fairseq-preprocess made")
 
-    def copy_to(self, folder: Path) -> None:
-        """Both files, as they are."""
-        for language in (self.source, self.target):
+    def copy_to(self, folder: Path, more: Iterable[str] = ()) -> None:
+        """Both files, as they are, and those of more languages."""
+        for language in {self.source, self.target, *more}:
             file = _file(self.folder, language)
             shutil.copyfile(file, folder / os.path.basename(file))
+
+    def task_arguments(self) -> dict[str, Any]:
+        """What fairseq's task must be told to find them."""
+        return {"data": self.folder, "source_lang": self.source, "target_lang": self.target}
 
     def task(self) -> Any:
         """As much of fairseq's translation task as building a model takes."""
@@ -87,24 +106,34 @@ def _read(file: str, flag: str) -> Dictionary:
         raise UsageError(f"{flag}: '{file}' is not a dictionary of fairseq's: {reason}") from None
 
 
-def _check_sizes(
-    state: dict[str, Any], files: list[str], dictionaries: list[Dictionary], flag: str
-) -> None:
+def _wrong_size(
+    state: dict[str, Any], files: list[str], dictionaries: Sequence[Dictionary]
+) -> str | None:
+    """What is wrong with the first dictionary that has not as many words as the model."""
     for side, file, words in zip(("encoder", "decoder"), files, dictionaries, strict=True):
         rows = state["model"][f"{side}.embed_tokens.weight"].size(0)
         if len(words) != rows:
-            raise UsageError(
-                f"{flag}: '{file}' has {len(words):,} words, the model {rows:,}; "
+            return (
+                f"'{file}' has {len(words):,} words, the model {rows:,}; "
                 "expected the dictionary that it was trained with"
             )
+    return None
 
 
-def _languages(state: dict[str, Any], folder: str) -> list[str]:
-    """Source and target: what the checkpoint says, or else the data; empty if neither tells."""
+def _languages(
+    state: dict[str, Any], folder: str, asked: Sequence[str | None] = (None, None)
+) -> list[str]:
+    """Source and target: as asked, or what the checkpoint says, or else the data; or none."""
     task = model_arguments(state, "task")
     stored = [getattr(task, f"{side}_lang", None) for side in ("source", "target")]
+    pairs = language_pairs(state)
+    if None in stored and len(pairs) == 1:
+        stored = list(pairs[0])
+    stored = [one or other for one, other in zip(asked, stored, strict=True)]
     if None not in stored:
         return [str(language) for language in stored]
+    if len(pairs) > 1:
+        return []
     # as fairseq infers them, from names such as train.de-en.de.idx
     for name in sorted(os.listdir(folder)) if os.path.isdir(folder) else []:
         found = re.fullmatch(r"\w+\.(\w+)-(\w+)\.\w+\.idx", name)

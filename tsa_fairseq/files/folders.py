@@ -10,13 +10,14 @@ from typing import Any
 import torch
 
 from tsa_fairseq.errors import UsageError
+from tsa_fairseq.files.names import ORIGIN
 
-ORIGIN = "export.json"
 # The files of an export to fairseq or CTranslate2, and of one of all leaves.
 _WRITTEN = re.compile(
     r"leaf\d+|(leaf\d+/)?"
-    r"(model\.(pt|bin)|(export|config)\.json|sentencepiece\.bpe\.model|dict\.[^/]+\.txt"
-    r"|(shared|source|target)_vocabulary\.(json|txt))"
+    r"(model\.(pt|bin)|(export|config)\.json|README\.md|dict\.[^/]+\.txt"
+    r"|(shared|source|target)_vocabulary\.(json|txt)"
+    r"|sentencepiece\.(bpe|source|target)\.model|bpe(codes|vocabulary)(\.(source|target))?)"
 )
 
 

@@ -7,7 +7,8 @@ from argparse import Namespace
 from fairseq.models.transformer import base_architecture
 
 from tsa_fairseq.errors import UsageError, check_choice
-from tsa_fairseq.files.checkpoint import check_exists, checksum
+from tsa_fairseq.files.checkpoint import checksum
+from tsa_fairseq.files.names import check_exists
 from tsa_fairseq.objectives import OBJECTIVES, check_name
 from tsa_fairseq.plugin.heads import bridge_layers
 from tsa_fairseq.plugin.kd_flags import (

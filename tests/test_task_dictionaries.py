@@ -1,0 +1,144 @@
+"""A task that puts the names of languages into its dictionaries."""
+
+import sys
+from types import SimpleNamespace
+
+import pytest
+import torch
+from fairseq import options
+from fairseq.data import Dictionary
+from fairseq_cli.interactive import cli_main
+from helpers import command_line, exactly, save_tree, translate_lines
+
+import tsa_fairseq
+from tsa_fairseq.errors import UsageError
+
+NAME = "translation_multi_simple_epoch"
+WORDS = 20
+TASK = ["--task", NAME, "--lang-pairs", "de-en,de-sr", "--decoder-langtok", "--encoder-langtok"]
+LINES = ["w1 w2 w3", "w4 w4", "w7 xyz"]
+
+
+@pytest.fixture
+def data(tmp_path):
+    folder = tmp_path / "bin"
+    folder.mkdir()
+    for language in ("de", "en", "sr"):
+        text = "".join(f"w{number} 1\n" for number in range(WORDS))
+        (folder / f"dict.{language}.txt").write_text(text)
+    return folder
+
+
+@pytest.fixture
+def checkpoint(tmp_path, data):
+    """As after a training on two pairs: the file names neither source nor target."""
+    words = Dictionary.load(str(data / "dict.de.txt"))
+    for language in ("de", "en", "sr"):
+        words.add_symbol(f"__{language}__")
+    path = tmp_path / "checkpoint.pt"
+    save_tree(path, SimpleNamespace(source_dictionary=words, target_dictionary=words), data)
+    state = torch.load(path, weights_only=False)
+    argv = [str(data), "--arch", "transformer", *TASK, "tgt"]
+    task = options.parse_args_and_arch(options.get_training_parser(NAME), argv)
+    task._name, task.data = NAME, str(data)
+    task.max_source_positions = task.max_target_positions = 1024
+    state["cfg"]["task"] = task
+    torch.save(state, path)
+    return path
+
+
+@pytest.mark.parametrize("target", ["en", "sr"])
+def test_export_and_load(target, checkpoint, data, tmp_path, capsys, monkeypatch):
+    """The same text as fairseq-interactive gives, of the checkpoint and of the export."""
+    out, pair = tmp_path / "out", ["-s", "de", "-t", target]
+    status, said, err = command_line(capsys, "export", checkpoint, out, *pair)
+    assert (status, err) == (0, "")
+    assert said.splitlines()[-1] == f"tsa-fairseq translate {out}"
+    assert {path.name for path in out.iterdir()} == {
+        "model.pt", "dict.de.txt", "dict.en.txt", "dict.sr.txt", "export.json", "README.md",
+    }  # fmt: skip
+    assert "fairseq-interactive" not in (out / "README.md").read_text()
+    file = tmp_path / "lines"
+    file.write_text("".join(f"{line}\n" for line in LINES))
+    argv = ["fairseq-interactive", str(data), *TASK, "tgt", *pair, "--path", str(checkpoint),
+            "--cpu", "--max-len-b", "8", "--input", str(file)]  # fmt: skip
+    monkeypatch.setattr(sys, "argv", argv)
+    cli_main()
+    lines = [line.split("\t") for line in capsys.readouterr().out.splitlines()]
+    expected = [line[2] for line in lines if line[0].startswith("D-")]
+    assert len(expected) == 3 and all(expected)
+    languages = dict(source_lang="de", target_lang=target)
+    assert tsa_fairseq.load(checkpoint, **languages).translate(LINES, max_len_b=8) == expected
+    assert tsa_fairseq.load(out).translate(LINES, max_len_b=8) == expected
+    text = "".join(f"{line}\n" for line in LINES)
+    done = translate_lines(capsys, monkeypatch, tmp_path, text, out, "--max-length", 8)
+    assert done == (0, "".join(f"{line}\n" for line in expected), "")
+
+
+def test_another_pair_of_an_export(checkpoint, tmp_path, capsys):
+    command_line(capsys, "export", checkpoint, tmp_path / "out", "-s", "de", "-t", "en")
+    languages = dict(source_lang="de", target_lang="sr")
+    found = tsa_fairseq.load(tmp_path / "out", **languages).translate(LINES, max_len_b=8)
+    assert found == tsa_fairseq.load(checkpoint, **languages).translate(LINES, max_len_b=8)
+    assert found != tsa_fairseq.load(tmp_path / "out").translate(LINES, max_len_b=8)
+
+
+def test_a_pair_must_be_chosen(checkpoint, tmp_path, capsys):
+    message = (
+        "{}: not given; expected a pair of languages that the model was trained on: de-en, de-sr"
+    )
+    err = command_line(capsys, "export", checkpoint, tmp_path / "out")[2]
+    said = message.format("--source-lang, --target-lang")
+    assert err == f"tsa-fairseq: error: {said}\n"
+    with pytest.raises(UsageError, match=exactly(message.format("source_lang, target_lang"))):
+        tsa_fairseq.load(checkpoint)
+
+
+def test_what_it_cannot(checkpoint, tmp_path, capsys):
+    """CTranslate2, whose converter would leave out the languages; and forced words."""
+    pair = ["-s", "de", "-t", "en"]
+    err = command_line(
+        capsys, "export", checkpoint, tmp_path / "out", *pair, "--to", "ctranslate2"
+    )[2]
+    assert err == (
+        "tsa-fairseq: error: --to: got 'ctranslate2', which cannot represent this model: --task "
+        f"is '{NAME}', not 'translation'\n"
+    )
+    loaded = tsa_fairseq.load(checkpoint, source_lang="de", target_lang="en")
+    for name, call in (
+        ("prefix", lambda: loaded.translate("w1", prefix="w2")),
+        ("target", lambda: loaded.score("w1", "w2")),
+    ):
+        message = f"{name}: --task is {NAME}; expected translation, to force words"
+        with pytest.raises(UsageError, match=exactly(message)):
+            call()
+
+
+def test_dictionaries_from_elsewhere(checkpoint, data, tmp_path, capsys):
+    state = torch.load(checkpoint, weights_only=False)
+    state["cfg"]["task"].fixed_dictionary = str(data / "dict.de.txt")
+    torch.save(state, checkpoint)
+    err = command_line(capsys, "export", checkpoint, tmp_path / "out", "-s", "de", "-t", "en")[2]
+    assert err == (
+        f"tsa-fairseq: error: CHECKPOINT: was trained with --fixed-dictionary "
+        f"'{data / 'dict.de.txt'}', which an export cannot carry; expected a dict.LANGUAGE.txt of "
+        "every language\n"
+    )
+
+
+def test_a_list_of_languages(checkpoint, data, tmp_path, capsys):
+    """From a file, which the export does not need any more."""
+    file = data / "languages"
+    file.write_text("de\nen\nsr\n")
+    state = torch.load(checkpoint, weights_only=False)
+    state["cfg"]["task"].lang_dict = str(file)
+    torch.save(state, checkpoint)
+    out, pair = tmp_path / "out", ["-s", "de", "-t", "en"]
+    assert command_line(capsys, "export", checkpoint, out, *pair)[0] == 0
+    file.unlink()
+    assert len(tsa_fairseq.load(out).translate(LINES, max_len_b=8)) == 3
+    err = command_line(capsys, "export", checkpoint, out, *pair, "--force")[2]
+    assert err == (
+        f"tsa-fairseq: error: CHECKPOINT: its --task {NAME} takes '{file}', which cannot be read: "
+        "No such file or directory\n"
+    )

@@ -1,0 +1,107 @@
+"""Tasks that put words of their own into a dictionary, such as the names of languages."""
+
+import logging
+from argparse import Namespace
+from collections.abc import Sequence
+from typing import Any
+
+from fairseq import tasks
+from fairseq.data import Dictionary
+
+from tsa_fairseq.errors import UsageError
+from tsa_fairseq.files.checkpoint import model_arguments
+
+PLAIN = "translation"
+# Of such a task, files that are no folder's dict.LANGUAGE.txt.
+_ELSEWHERE = ("source_dict", "target_dict", "fixed_dictionary")
+
+
+def task_name(state: dict[str, Any]) -> str:
+    """What a checkpoint's task is called."""
+    task = model_arguments(state, "task")
+    return getattr(task, "_name", None) or getattr(task, "task", None) or PLAIN
+
+
+def language_pairs(state: dict[str, Any]) -> list[tuple[str, str]]:
+    """Those that a task of many languages was trained on."""
+    pairs = getattr(model_arguments(state, "task"), "lang_pairs", None) or []
+    pairs = pairs.split(",") if isinstance(pairs, str) else pairs
+    return [(pair.partition("-")[0], pair.partition("-")[2]) for pair in pairs]
+
+
+def check_pair_chosen(state: dict[str, Any], flag: str) -> None:
+    """Refuse to guess which of several pairs of languages is meant.
+
+    Args:
+        state: a checkpoint.
+        flag: how the user says where the data are, which tells how languages are said.
+
+    Raises:
+        UsageError: there are several.
+    """
+    pairs = language_pairs(state)
+    if len(pairs) > 1:
+        named = ", ".join("-".join(pair) for pair in pairs)
+        said = "--source-lang, --target-lang" if flag == "--data" else "source_lang, target_lang"
+        raise UsageError(
+            f"{said}: not given; expected a pair of languages that the model was trained on: "
+            f"{named}"
+        )
+
+
+def extended_by_task(
+    state: dict[str, Any], folder: str, source: str, target: str
+) -> list[Dictionary] | None:
+    """The dictionaries of source and target as the checkpoint's own task makes them.
+
+    None if it is the plain one, or cannot make them of this folder.
+
+    Raises:
+        UsageError: a file that the task needs cannot be read.
+    """
+    name = task_name(state)
+    if name == PLAIN or name not in tasks.TASK_REGISTRY:
+        return None
+    languages = {"data": folder, "source_lang": source, "target_lang": target}
+    arguments = Namespace(**{**vars(model_arguments(state, "task")), "task": name, **languages})
+    logger = logging.getLogger("fairseq")
+    level = logger.level
+    try:
+        logger.setLevel(logging.ERROR)
+        task = tasks.setup_task(arguments)
+    except OSError as error:
+        raise UsageError(
+            f"CHECKPOINT: its --task {name} takes '{error.filename}', which cannot be read: "
+            f"{error.strerror}"
+        ) from None
+    except (AssertionError, AttributeError, KeyError, ValueError):
+        return None
+    finally:
+        logger.setLevel(level)
+    return [task.source_dictionary, task.target_dictionary]
+
+
+def arguments_for_export(task: dict[str, Any]) -> tuple[dict[str, Any], Sequence[str]]:
+    """A task's arguments without files that an export does not carry, and its languages.
+
+    What fairseq makes of the pairs of languages is written down: all of them, in alphabetic order.
+
+    Raises:
+        UsageError: its dictionaries are none of a language's.
+        OSError: its list of languages cannot be read, which it could a moment before.
+    """
+    pairs = language_pairs({"cfg": {"task": task}})
+    for name in _ELSEWHERE:
+        if task.get(name):
+            raise UsageError(
+                f"CHECKPOINT: was trained with --{name.replace('_', '-')} '{task[name]}', which an "
+                "export cannot carry; expected a dict.LANGUAGE.txt of every language"
+            )
+    if task.get("lang_dict"):
+        with open(task["lang_dict"], encoding="utf-8") as file:
+            languages = [line.strip() for line in file if line.strip()]
+        task = {**task, "lang_dict": None, "langs": languages}
+    known = sorted({language for pair in pairs for language in pair})
+    if known and not task.get("langs"):
+        task = {**task, "langs": known}
+    return task, known
