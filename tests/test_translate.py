@@ -35,6 +35,7 @@ def translate(tmp_path, capsys, monkeypatch):
 
 def start(*argv, program="import sys; " + COMMAND, **streams):
     env = {**os.environ, "PYTHONPATH": f"{PACKAGE.parent}:{os.environ.get('PYTHONPATH', '')}"}
+    env.pop("PYTHONUNBUFFERED", None)  # which would flush what the command does not
     streams = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE) | streams
     return subprocess.Popen([sys.executable, "-c", program, *map(str, argv)], env=env, **streams)
 
