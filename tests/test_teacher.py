@@ -263,6 +263,15 @@ def test_no_optimizer_state_to_go_on_with(kind, lacks, criterion, tmp_path):
         follow_checkpoint(given())
 
 
+def test_another_criterion_has_no_objective_to_compare(tmp_path):
+    stored(tmp_path, kd_objective="dml")
+    args = arguments(tmp_path)
+    del args.kd_objective, args.kd_teacher, args.kd_bridge_layers
+    before = copy.copy(args)
+    follow_checkpoint(args)
+    assert args == before
+
+
 def test_the_objective_goes_on(tmp_path):
     stored(tmp_path, kd_objective="okddip")
     args = arguments(tmp_path)

@@ -17,7 +17,7 @@ import tsa_fairseq
 STORED = Path(__file__).parent / "stored" / "0.2.0"
 PACKAGE = Path(tsa_fairseq.__file__).parent
 BLOCKED = "import sys; sys.modules.update(torch=None, fairseq=None); "
-COMMAND = "from tsa_fairseq.cli.main import main; sys.argv[0] = 'tsa-fairseq'; sys.exit(main())"
+COMMAND = "sys.argv[0] = 'tsa-fairseq'; from tsa_fairseq.cli.main import main; sys.exit(main())"
 
 
 @pytest.fixture(params=["fairseq", "ctranslate2"])
@@ -35,6 +35,7 @@ def translate(tmp_path, capsys, monkeypatch):
 
 def start(*argv, program="import sys; " + COMMAND, **streams):
     env = {**os.environ, "PYTHONPATH": f"{PACKAGE.parent}:{os.environ.get('PYTHONPATH', '')}"}
+    env.pop("PYTHONUNBUFFERED", None)  # which would flush what the command does not
     streams = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE) | streams
     return subprocess.Popen([sys.executable, "-c", program, *map(str, argv)], env=env, **streams)
 
