@@ -41,7 +41,7 @@ setup(
     extras_require={
         # An extra, not a requirement: fairseq 0.12.2 and a fairseq from source have the same
         # module name, and pip would put this one's files over theirs.
-        "fairseq": ["fairseq-fixed==0.12.3.1", *TRAIN],
+        "fairseq": ["fairseq-fixed==0.12.3.1", *TRAIN, "subword-nmt", "sacremoses"],
         "train": TRAIN,
         "serve": SERVE,
         # sentences of a long text: translate(..., split_sentences=True)

@@ -142,7 +142,8 @@ def test_no_gpu(made_up, translate):
 def test_text_that_is_not_utf_8(made_up, translate):
     done = translate(f"{SOURCES[0]}\n".encode() + b"\xff\n", made_up.ctranslate2)
     message = "standard input: line 2 is not UTF-8: invalid start byte"
-    assert done == (1, "", f"tsa-fairseq: error: {message}\n")
+    # what comes before it is translated
+    assert done == (1, f"{TARGETS[0]}\n", f"tsa-fairseq: error: {message}\n")
 
 
 # ---- in a process of its own -------------------------------------------------------------------

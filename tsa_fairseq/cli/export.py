@@ -80,9 +80,14 @@ def export(args: Namespace) -> str:
     if args.leaf == "bridge":
         teacher = checkpoint.check_bridge(args.teacher)
         inputs.append(teacher)
+    task = task_name(checkpoint.state)
+    if args.leaf == "best" and task != "translation":
+        raise UsageError(
+            f"--leaf: got 'best' with --task {task}, whose validation data may be of several "
+            "languages; expected a leaf's number or all, which can be compared by hand"
+        )
     if args.to == "ctranslate2":
         _, of_teacher = read_teacher(teacher, lazy=True) if teacher else (None, None)
-        task = task_name(checkpoint.state)
         check_representable(of_teacher or checkpoint.arguments, task, args.quantization)
     languages = args.source_lang, args.target_lang
     dictionaries = Dictionaries.find(checkpoint.state, args.data, "--data", languages=languages)

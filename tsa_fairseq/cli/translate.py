@@ -1,5 +1,6 @@
 """``tsa-fairseq translate``: lines of text in, as many lines out, by a model of any kind."""
 
+import math
 import os
 import sys
 import time
@@ -117,7 +118,7 @@ def _translate(args: Namespace) -> None:
 
 def _shown(best: list[Hypothesis], number: int, scores: bool) -> str:
     """So many lines, whether or not so many translations were found."""
-    best = best + [Hypothesis("", 0.0)] * (number - len(best))
+    best = best + [Hypothesis("", -math.inf)] * (number - len(best))
     return "".join(f"{one.score:.4f}\t{one.text}\n" if scores else f"{one.text}\n" for one in best)
 
 
@@ -132,22 +133,25 @@ def _groups(file: int, most: int) -> Iterator[list[str]]:
         *whole, rest = (rest + data).split(b"\n")
         for start in range(0, len(whole), most):
             group = whole[start : start + most]
-            yield _decode(group, number)
+            yield from _decode(group, number)
             number += len(group)
     if rest:
-        yield _decode([rest], number)
+        yield from _decode([rest], number)
 
 
-def _decode(lines: list[bytes], first: int) -> list[str]:
-    decoded = []
+def _decode(lines: list[bytes], first: int) -> Iterator[list[str]]:
+    """The lines as text; those before one that is none, and only then is it refused."""
+    decoded: list[str] = []
     for number, line in enumerate(lines, first):
         try:
             decoded.append(line.decode("utf-8"))
         except UnicodeDecodeError as error:
+            if decoded:
+                yield decoded
             raise UsageError(
                 f"standard input: line {number} is not UTF-8: {error.reason}"
             ) from None
-    return decoded
+    yield decoded
 
 
 def _in_flags(error: UsageError, args: Namespace) -> UsageError:

@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 from tsa_fairseq.deploy.search import MAX_LENGTH, Found, Search, Words, check_positive
 from tsa_fairseq.deploy.translation import TextTranslator
 from tsa_fairseq.errors import UsageError
-from tsa_fairseq.files.names import ORIGIN
+from tsa_fairseq.files.origin import read_origin
 from tsa_fairseq.files.text import Text
 
 # fairseq's names of what CTranslate2 can do, and its own.
@@ -28,7 +28,7 @@ class CTranslate2Translator(TextTranslator):
     Args:
         folder: where it is.
         text: from text to words and back.
-        threads: batches at a time; as many as there are cores if not given.
+        threads: batches at a time; if not given, one a core, and one on a GPU.
         device: ``cpu`` or ``cuda``.
 
     Attributes:
@@ -45,9 +45,10 @@ class CTranslate2Translator(TextTranslator):
     ) -> None:
         self.text = text
         self._folder, self._longest = folder, _longest(folder)
-        # a thread a core, with a batch each: more to a batch slow small models down
+        self._threads = threads
+        # on a CPU a thread a core, with a batch each: more to a batch slow small models down
         self._options: dict[str, Any] = {
-            "inter_threads": threads or os.cpu_count() or 1,
+            "inter_threads": threads or (1 if device == "cuda" else _cores()),
             "intra_threads": 1,
             "device": device,
         }
@@ -75,7 +76,7 @@ class CTranslate2Translator(TextTranslator):
         Raises:
             UsageError: there is none.
         """
-        return self._reopen(device="cuda")
+        return self._reopen(device="cuda", inter_threads=self._threads or 1)
 
     def half(self) -> "CTranslate2Translator":
         """In half precision from now on, whatever the weights are stored as.
@@ -126,7 +127,7 @@ class CTranslate2Translator(TextTranslator):
         )
         return [
             [
-                Found(words, one.scores[number] if search.scores else 0.0)
+                Found(_visible(words), one.scores[number] if search.scores else 0.0)
                 for number, words in enumerate(one.hypotheses)
             ]
             for one in found
@@ -136,6 +137,18 @@ class CTranslate2Translator(TextTranslator):
         """Log probabilities of given translations; see :class:`TextTranslator`."""
         found = self.model.score_batch(sources, targets, max_batch_size=batch, max_input_length=0)
         return [list(one.log_probs) for one in found]
+
+
+def _visible(words: Words) -> Words:
+    """Without the symbols that fairseq does not show either."""
+    return [word for word in words if word not in ("<s>", "</s>", "<blank>", "<pad>")]
+
+
+def _cores() -> int:
+    """Those that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def vocabularies(folder: Path) -> tuple[list[str], list[str]]:
@@ -154,7 +167,5 @@ def vocabularies(folder: Path) -> tuple[list[str], list[str]]:
 
 def _longest(folder: Path) -> tuple[int, int]:
     """Positions of source and target that the model was trained with; as ``export.json`` says."""
-    file = folder / ORIGIN
-    said = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
-    source, target = said.get("max_positions", (sys.maxsize, sys.maxsize))
+    source, target = read_origin(folder).get("max_positions", (sys.maxsize, sys.maxsize))
     return source, target

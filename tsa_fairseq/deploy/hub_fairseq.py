@@ -45,9 +45,9 @@ class Translator(TextTranslator, GeneratorHubInterface):
         self.text = text
 
     def longest(self) -> tuple[int, int]:
-        """Positions of the model; no more than a batch of its training had tokens."""
+        """Positions of the model."""
         source, target = self.max_positions
-        return min(source, self.cfg.dataset.max_tokens or source), target
+        return source, target
 
     def encode(self, sentence: str) -> Tensor:
         """The numbers of a sentence's words, and of its end."""

@@ -5,6 +5,8 @@ from typing import Any
 
 import torch
 from fairseq import checkpoint_utils
+from fairseq.models import ARCH_MODEL_REGISTRY
+from fairseq.models.transformer import TransformerModel
 from omegaconf import open_dict
 
 from tsa_fairseq.deploy.hub_fairseq import Translator
@@ -36,6 +38,7 @@ def load_fairseq(
         raise UsageError("device: got 'cuda'; torch sees no GPU here; expected cpu")
     folder, file = (place, place / MODEL["fairseq"]) if place.is_dir() else (place.parent, place)
     state = read_checkpoint(str(file), "path", lazy=True)
+    _check_architecture(state, file)
     overrides: dict[str, Any] = {}
     if inference is not None:
         if not hasattr(model_arguments(state), "tree"):
@@ -59,3 +62,15 @@ def load_fairseq(
         torch.set_num_threads(threads)
     translator = Translator(cfg, task, models, text).eval()
     return translator.cuda() if device == "cuda" else translator
+
+
+def _check_architecture(state: dict[str, Any], file: Path) -> None:
+    """Refuse what is no Transformer: who knows what else fairseq does to build it."""
+    args = model_arguments(state)
+    name = getattr(args, "arch", None) or getattr(args, "_name", None)
+    model = ARCH_MODEL_REGISTRY.get(name)
+    if model is None or not issubclass(model, TransformerModel):
+        raise UsageError(
+            f"path: '{file}' is a model of --arch {name}; expected a tsa_transformer or fairseq's "
+            "transformer"
+        )

@@ -20,7 +20,8 @@ Words = list[str]
 class Hypothesis(NamedTuple):
     """A translation, and the mean log probability of its words and its end, in nats.
 
-    More exactly the log probability divided by ``length ** lenpen``, as in fairseq.
+    More exactly the log probability divided by ``length ** lenpen``, as in fairseq. CTranslate2
+    counts no end where the limit of length cut a translation off.
     """
 
     text: str

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 
 from tsa_fairseq.errors import UsageError
+from tsa_fairseq.files.evaluated import check_evaluated
 from tsa_fairseq.files.names import check_exists
 
 # What of a state dict is no parameter.
@@ -79,6 +80,7 @@ def read_checkpoint(path: str, flag: str, lazy: bool = False) -> dict[str, Any]:
         raise UsageError(f"{flag}: '{path}' {_reason(error)}") from error
     if not isinstance(state, dict) or not isinstance(state.get("model"), dict):
         raise UsageError(f"{flag}: '{path}' is not a fairseq checkpoint: it holds no 'model'")
+    check_evaluated(state, path, flag)
     return state
 
 

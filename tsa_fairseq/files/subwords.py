@@ -18,7 +18,7 @@ UNKNOWN = "<unk>"
 SHARE = 0.9
 # fairseq's and CTranslate2's own symbols, those of languages, and what fills up a dictionary.
 _SPECIAL = re.compile(r"<[^<>\s]+>|madeupword\d+|__\w+__|\[\w+\]")
-_CODE = re.compile(r"\S+ \S+")
+_CODE = re.compile(r"[^ ]+ [^ ]+")
 # Of a character that no text has, for words that sentencepiece is to leave alone.
 _PRIVATE = range(0xE000, 0xF8FF)
 
@@ -36,6 +36,9 @@ class Subwords(Protocol):
 
     def makes(self, word: str) -> bool:
         """Whether it may cut a text so that this word of a dictionary is a part."""
+
+    def __len__(self) -> int:
+        """How many subwords it has."""
 
 
 def kind_of(symbols: Iterable[str]) -> Kind | None:
@@ -124,6 +127,9 @@ class Pieces:
         """Whether it is one of the pieces."""
         return self.model.piece_to_id(word) != self.model.unk_id()
 
+    def __len__(self) -> int:
+        return self.model.get_piece_size()
+
 
 class Codes:
     """Of subword-nmt.
@@ -138,7 +144,7 @@ class Codes:
     def __init__(self, lines: list[str], vocabulary: Collection[str] | None = None) -> None:
         apply_bpe = needed("subword-nmt", "subword_nmt.apply_bpe", "a file of subword-nmt's codes")
         self._bpe = apply_bpe.BPE(io.StringIO("\n".join(lines)), vocab=vocabulary)
-        merges = (line.split() for line in lines if not line.startswith("#version:"))
+        merges = (line.split(" ") for line in lines if not line.startswith("#version:"))
         self._units = {(left + right).removesuffix("</w>") for left, right in merges}
 
     def cut(self, text: str) -> list[str]:
@@ -154,11 +160,17 @@ class Codes:
         unit = word.removesuffix("@@")
         return len(unit) == 1 or unit in self._units
 
+    def __len__(self) -> int:
+        return len(self._units)
+
 
 def check_fit(models: dict[str, Subwords], flag: str, symbols: Iterable[str], side: str) -> None:
     """Refuse models of subwords that a dictionary was not made with.
 
-    Single characters say nothing, where there are longer words: digits are in every model.
+    Single characters say nothing, where there are longer words: digits are in every model. Words
+    beyond as many as the models have subwords say nothing either: dictionaries begin with their
+    most frequent words, and end with runs of foreign characters that a model left uncut. Where both
+    sides have one dictionary and a model each, it cannot be told which model is whose.
 
     Args:
         models: by the files that they were read from: one; or two, if both sides have one
@@ -172,6 +184,7 @@ def check_fit(models: dict[str, Subwords], flag: str, symbols: Iterable[str], si
     """
     words = [word for word in symbols if not _SPECIAL.fullmatch(word)]
     telling = [word for word in words if len(word.removesuffix("@@")) > 1] or words
+    telling = telling[: max(1, sum(map(len, models.values())))]
     foreign = [word for word in telling if not any(one.makes(word) for one in models.values())]
     if len(telling) - len(foreign) < SHARE * len(telling):
         share = 100 * (len(telling) - len(foreign)) / len(telling)

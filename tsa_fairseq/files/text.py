@@ -1,7 +1,7 @@
 """From raw text to the words of a model's dictionaries, and back: the same for every door."""
 
 import unicodedata
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from typing import Any
 
 from tsa_fairseq.files.subwords import Subwords, check_fit, kind_of, needed, read_subwords
@@ -121,7 +121,8 @@ def check_sentences(sentences: Any, name: str = "sentences") -> list[str]:
     """
     if isinstance(sentences, str):
         return [sentences]
-    if isinstance(sentences, (bytes, bytearray)) or not hasattr(sentences, "__iter__"):
+    unordered = isinstance(sentences, (bytes, bytearray, Set, Mapping))
+    if unordered or not hasattr(sentences, "__iter__"):
         kind = type(sentences).__name__
         raise TypeError(f"{name}: got {kind}; expected a string, or a list of strings")
     items = list(sentences)

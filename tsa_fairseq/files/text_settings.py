@@ -1,7 +1,6 @@
 """How raw text becomes a model's words: a record that an export carries, with its files."""
 
 import dataclasses
-import json
 import logging
 import shutil
 from collections.abc import Sequence
@@ -11,6 +10,7 @@ from typing import Any
 
 from tsa_fairseq.errors import UsageError, check_choice
 from tsa_fairseq.files import names
+from tsa_fairseq.files.origin import read_origin
 from tsa_fairseq.files.subwords import read_subwords
 
 TOKENIZERS = ("moses",)
@@ -100,7 +100,8 @@ def find_text(
             chosen[name] = _files(chosen[name], f"{flag}{name}")
     found = _stored(folder)
     if "subwords" in chosen:
-        found.pop("vocabulary", None)  # of other ones
+        for name in ("vocabulary", "vocabulary_threshold"):  # of other ones
+            found.pop(name, None)
     languages = {"source": source, "target": target}
     chosen.update({side: language for side, language in languages.items() if language})
     settings = TextSettings(**{**found, **chosen})
@@ -149,9 +150,7 @@ def _content(path: str) -> bytes:
 
 def _stored(folder: Path) -> dict[str, Any]:
     """As the JSON of an export says; of an old export, or beside a checkpoint, by files' names."""
-    file = folder / names.ORIGIN
-    said = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
-    found: dict[str, Any] = dict(said.get("text", {}))
+    found: dict[str, Any] = dict(read_origin(folder).get("text", {}))
     if not found:
         for both, each in ((names.PIECES, names.PIECES_OF), (names.CODES, names.CODES_OF)):
             places = [(both,), tuple(each.values())]

@@ -114,14 +114,12 @@ class TSAOnlineKDCriterion(FairseqCriterion):
             return
         if not real.any():
             sizes = getattr(getattr(self.task, "datasets", {}).get("train"), "tgt_sizes", None)
-            where = ""
-            if sizes is None:  # other data than pairs of sentences: only the batch is known
-                where, sizes = " in the first batch", sample["target"].ne(self.padding_idx).sum(1)
-            longest = int(sizes.max())
-            if longest <= self.ignore_prefix_size:
+            # of other data than pairs only this batch is known, which may be one of short sentences
+            longest = None if sizes is None else int(sizes.max())
+            if longest is not None and longest <= self.ignore_prefix_size:
                 raise SystemExit(
                     f"error: --ignore-prefix-size: got {self.ignore_prefix_size}, which leaves "
-                    f"nothing of any sentence{where}; expected less than {longest}, "
+                    f"nothing of any sentence; expected less than {longest}, "
                     "the tokens of the longest target with its end"
                 )
         self._prefix_checked = True
