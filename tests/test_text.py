@@ -1,6 +1,7 @@
 """From raw text to words and back: tokeniser, lower case, subwords, and pairs that are wrong."""
 
 import json
+import random
 import re
 
 import pytest
@@ -12,7 +13,7 @@ from made_up import PAIRS, SOURCES, TARGETS, learn_codes, learn_pieces, make
 import tsa_fairseq
 from tsa_fairseq.errors import UsageError
 from tsa_fairseq.files.text import Text, check_sentences, is_empty
-from tsa_fairseq.files.text_settings import TextSettings
+from tsa_fairseq.files.text_settings import TextSettings, find_text
 
 
 @pytest.mark.parametrize("text", ["", " ", "\t\n", "\u200b", "\ufeff ", "▁", " ▁\u2060", "\x00"])
@@ -281,3 +282,43 @@ def test_an_export_of_an_earlier_release(to, tmp_path, capsys):
         message = "split_sentences: got True; expected load(..., source_lang=...), too"
         with pytest.raises(UsageError, match=exactly(message)):
             tsa_fairseq.load(out).translate("das haus", split_sentences=True)
+
+
+def test_runs_of_foreign_characters_at_the_end_of_a_dictionary_say_nothing(tmp_path):
+    """sentencepiece leaves such a run uncut, and the dictionary has it as a word, a rare one."""
+    draw = random.Random(1)
+    lines = [
+        " ".join("".join(draw.choices("aeioumnkt", k=5)) for _ in range(8)) for _ in range(200)
+    ]
+    pieces = Text(TextSettings("de", "sr", (str(learn_pieces(tmp_path / "of", lines, 300)),)))
+    model = pieces.models["source"]
+    frequent = [model.model.id_to_piece(number) for number in range(3, len(model))]
+    foreign = [f"龘靐{chr(0x4E00 + number)}" for number in range(300)]
+    pieces.check([*frequent, *foreign], [*frequent, *foreign])
+    with pytest.raises(UsageError, match=r"^subwords: .* makes \d+ % of the words of the source "):
+        pieces.check([*foreign, *frequent], [*foreign, *frequent])
+
+
+def test_codes_may_have_spaces_of_other_kinds(tmp_path):
+    """subword-nmt separates by the space alone."""
+    file = tmp_path / "codes"
+    file.write_text("#version: 0.2\na \u00a0\na\u00a0 b</w>\n", encoding="utf-8")
+    text = Text(TextSettings("de", "sr", (str(file),)))
+    assert text.models["source"].makes("a\u00a0@@") and text.models["source"].makes("a\u00a0b")
+
+
+def test_other_subwords_than_the_folders_take_no_vocabulary_from_it(tmp_path):
+    said = {"subwords": ["bpecodes"], "vocabulary": ["bpevocabulary.source"],
+            "vocabulary_threshold": 5}  # fmt: skip
+    (tmp_path / "export.json").write_text(json.dumps({"text": said}))
+    codes = str(learn_codes(tmp_path / "other", SOURCES))
+    found = find_text(tmp_path, "de", "sr", {"subwords": codes})
+    assert found == TextSettings("de", "sr", (codes,))
+
+
+@pytest.mark.parametrize("sentences", [{"a", "b"}, {"a": 1}, frozenset("a")])
+def test_sentences_have_an_order(sentences):
+    kind = type(sentences).__name__
+    message = f"sentences: got {kind}; expected a string, or a list of strings"
+    with pytest.raises(TypeError, match=exactly(message)):
+        check_sentences(sentences)

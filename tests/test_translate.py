@@ -13,6 +13,8 @@ from helpers import translate_lines
 from made_up import PAIRS, SOURCES, TARGETS
 
 import tsa_fairseq
+from tsa_fairseq.cli.translate import _shown
+from tsa_fairseq.deploy.search import Hypothesis
 
 STORED = Path(__file__).parent / "stored" / "0.2.0"
 PACKAGE = Path(tsa_fairseq.__file__).parent
@@ -68,7 +70,13 @@ def test_the_best_and_their_scores(model, translate):
     assert [text for _, text in rows] == plain.splitlines()
     scores = [float(score) for score, _ in rows]
     assert scores[0] > -0.05 and scores[0] > scores[1] > scores[2]
-    assert scores[3:6] == [0, 0, 0]
+    assert scores[3:6] == [0, 0, 0]  # of an empty line
+
+
+def test_translations_that_there_are_not_are_the_worst():
+    best = [Hypothesis("das", -0.5)]
+    assert _shown(best, 3, scores=True) == "-0.5000\tdas\n-inf\t\n-inf\t\n"
+    assert _shown(best, 3, scores=False) == "das\n\n\n"
 
 
 def test_a_prefix(model, translate):

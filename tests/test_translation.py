@@ -1,7 +1,10 @@
 """From Python: n-best lists, scores, prefixes, forced decoding, long texts; one signature."""
 
 import inspect
+import os
 import sys
+from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -9,10 +12,13 @@ from helpers import exactly
 from made_up import SOURCES, TARGETS
 
 import tsa_fairseq
+from tsa_fairseq.cli.main import main
 from tsa_fairseq.deploy.hub_ctranslate2 import CTranslate2Translator
 from tsa_fairseq.deploy.hub_fairseq import Translator
 from tsa_fairseq.deploy.search import Hypothesis, Scored
 from tsa_fairseq.errors import UsageError
+
+STORED = Path(__file__).parent / "stored" / "0.2.0"
 
 BOTH = ["fairseq", "ctranslate2"]
 
@@ -202,3 +208,63 @@ def test_a_tree_and_its_ensemble(made_up):
     )
     assert leaf.words == ensemble.words and leaf.log_probs != ensemble.log_probs
     assert all(value < 0 for value in ensemble.log_probs)
+
+
+class FakeModel:
+    """A CTranslate2 model that notes how it was opened, and finds one translation."""
+
+    opened: list[dict] = []
+
+    def __init__(self, folder, **options):
+        FakeModel.opened.append(options)
+
+    def translate_batch(self, sources, **options):
+        words = ["<s>", "куче", "<blank>", "</s>", "<pad>"]
+        return [SimpleNamespace(hypotheses=[words], scores=[-1.0]) for _ in sources]
+
+
+@pytest.fixture
+def fake(made_up, monkeypatch):
+    import ctranslate2
+
+    monkeypatch.setattr(ctranslate2, "Translator", FakeModel)
+    monkeypatch.setattr(ctranslate2, "get_cuda_device_count", lambda: 1)
+    FakeModel.opened = []
+    return made_up.ctranslate2
+
+
+def test_symbols_are_not_shown(fake):
+    """CTranslate2 finds them; fairseq shows none."""
+    assert tsa_fairseq.load(fake).translate("haus") == "куче"
+
+
+def test_one_batch_at_a_time_on_a_gpu_unless_told(fake, monkeypatch):
+    monkeypatch.setattr(os, "sched_getaffinity", lambda process: {0, 2, 5}, raising=False)
+    tsa_fairseq.load(fake).cuda()
+    tsa_fairseq.load(fake, device="cuda")
+    tsa_fairseq.load(fake, threads=4).cuda()
+    assert [options["inter_threads"] for options in FakeModel.opened] == [3, 1, 1, 4, 4]
+
+
+def test_scores_of_a_model_that_is_not_sure(tmp_path):
+    """Of the stored tree, by both backends: all translations that both find, whatever lenpen."""
+    folders = {}
+    for to in BOTH:
+        folders[to] = tmp_path / to
+        argv = ["export", STORED / "tree.pt", folders[to], "--data", STORED, "--to", to]
+        assert main([str(word) for word in argv]) == 0
+    ours, theirs = (tsa_fairseq.load(folder) for folder in folders.values())
+    words = ours.task.source_dictionary.symbols[4:]
+    sources = [" ".join(words[start : start + 4]) for start in range(0, 12, 3)]
+    compared = 0
+    for lenpen in (0.0, 0.6, 1.0):
+        options = dict(beam=4, nbest=3, scores=True, lenpen=lenpen, max_len_b=20)
+        for one, other in zip(
+            ours.translate(sources, **options), theirs.translate(sources, **options), strict=True
+        ):
+            scores = {found.text: found.score for found in other}
+            for found in one:
+                if found.text in scores and found.text.count(" ") < 15:  # ended by itself
+                    assert scores[found.text] == pytest.approx(found.score, rel=0.01)
+                    compared += abs(found.score) > 0.05
+    assert compared >= 6

@@ -18,6 +18,8 @@ UNKNOWN = "<unk>"
 SHARE = 0.9
 # fairseq's and CTranslate2's own symbols, those of languages, and what fills up a dictionary.
 _SPECIAL = re.compile(r"<[^<>\s]+>|madeupword\d+|__\w+__|\[\w+\]")
+# Of a dictionary, words that are looked at in any case.
+_LEAST = 100
 _CODE = re.compile(r"[^ ]+ [^ ]+")
 # Of a character that no text has, for words that sentencepiece is to leave alone.
 _PRIVATE = range(0xE000, 0xF8FF)
@@ -168,7 +170,7 @@ def check_fit(models: dict[str, Subwords], flag: str, symbols: Iterable[str], si
     """Refuse models of subwords that a dictionary was not made with.
 
     Single characters say nothing, where there are longer words: digits are in every model. Words
-    beyond as many as the models have subwords say nothing either: dictionaries begin with their
+    beyond as many as the models have subwords, or a hundred, say nothing either: dictionaries begin with their
     most frequent words, and end with runs of foreign characters that a model left uncut. Where both
     sides have one dictionary and a model each, it cannot be told which model is whose.
 
@@ -182,9 +184,9 @@ def check_fit(models: dict[str, Subwords], flag: str, symbols: Iterable[str], si
     Raises:
         UsageError: they make less than :data:`SHARE` of the words; some that they do not make.
     """
-    words = [word for word in symbols if not _SPECIAL.fullmatch(word)]
+    most = max(_LEAST, sum(map(len, models.values())))
+    words = [word for word in symbols if not _SPECIAL.fullmatch(word)][:most]
     telling = [word for word in words if len(word.removesuffix("@@")) > 1] or words
-    telling = telling[: max(1, sum(map(len, models.values())))]
     foreign = [word for word in telling if not any(one.makes(word) for one in models.values())]
     if len(telling) - len(foreign) < SHARE * len(telling):
         share = 100 * (len(telling) - len(foreign)) / len(telling)
