@@ -287,9 +287,8 @@ def test_an_export_of_an_earlier_release(to, tmp_path, capsys):
 def test_runs_of_foreign_characters_at_the_end_of_a_dictionary_say_nothing(tmp_path):
     """sentencepiece leaves such a run uncut, and the dictionary has it as a word, a rare one."""
     draw = random.Random(1)
-    lines = [
-        " ".join("".join(draw.choices("aeioumnkt", k=5)) for _ in range(8)) for _ in range(200)
-    ]
+    words = ["".join(draw.choices("aeioumnkt", k=5)) for _ in range(1600)]
+    lines = [" ".join(words[start : start + 8]) for start in range(0, 1600, 8)]
     pieces = Text(TextSettings("de", "sr", (str(learn_pieces(tmp_path / "of", lines, 300)),)))
     model = pieces.models["source"]
     frequent = [model.model.id_to_piece(number) for number in range(3, len(model))]

@@ -170,9 +170,9 @@ def check_fit(models: dict[str, Subwords], flag: str, symbols: Iterable[str], si
     """Refuse models of subwords that a dictionary was not made with.
 
     Single characters say nothing, where there are longer words: digits are in every model. Words
-    beyond as many as the models have subwords, or a hundred, say nothing either: dictionaries begin with their
-    most frequent words, and end with runs of foreign characters that a model left uncut. Where both
-    sides have one dictionary and a model each, it cannot be told which model is whose.
+    beyond as many as the models have subwords, or a hundred, say nothing either: dictionaries begin
+    with their most frequent words, and end with runs of foreign characters that a model left uncut.
+    Where both sides have one dictionary and a model each, it cannot be told which model is whose.
 
     Args:
         models: by the files that they were read from: one; or two, if both sides have one
