@@ -20,6 +20,9 @@ from pathlib import Path
 
 import pytest
 
+from tsa_fairseq.files.text import Text
+from tsa_fairseq.files.text_settings import TextSettings
+
 ROOT = Path(__file__).parents[1]
 RECIPE = ROOT / "examples" / "multi30k"
 REAL_DATA = ROOT.parent / "shared" / "data" / "multi30k"
@@ -646,3 +649,17 @@ def test_prepare_without_its_subword_tool(protocol, tool, clone, copy):
         f"error: --protocol {protocol}: needs {tool}, which is not installed: "
         f"python3 -m pip install {tool}\n"
     )
+
+
+@needs_real_data
+@pytest.mark.parametrize(("language", "expected"), [("en", 1014), ("de", 1011)])
+def test_an_export_tokenises_as_the_data_were(language, expected):
+    """With the flags that the README gives to tsa-fairseq export."""
+    text = Text(TextSettings(language, language, tokenizer="moses", moses_no_dash_splits=True,
+                             lowercase=True))  # fmt: skip
+    raw = gzip.decompress((REAL_DATA / f"val.{language}.gz").read_bytes()).decode().split("\n")
+    file = REAL_DATA / f"val.lc.norm.tok.{language}"
+    lines = file.read_text(encoding="utf-8").split("\n")
+    pairs = list(zip(raw, lines, strict=True))[:-1]
+    assert len(pairs) == 1014
+    assert sum(" ".join(text.source_words(one)) == other for one, other in pairs) == expected
