@@ -79,7 +79,7 @@ def test_a_broken_vocabulary(tmp_path):
     vocabulary.write_text("haus\n")
     settings = TextSettings("de", "en", (str(codes),), (str(vocabulary),))
     message = (
-        f"subwords: '{vocabulary}' is no vocabulary of subword-nmt; expected lines of a word and "
+        f"vocabulary: '{vocabulary}' is no vocabulary of subword-nmt; expected lines of a word and "
         "its count"
     )
     with pytest.raises(UsageError, match=exactly(message)):

@@ -223,6 +223,11 @@ class FakeModel:
         return [SimpleNamespace(hypotheses=[words], scores=[-1.0]) for _ in sources]
 
 
+def test_numbers_that_ctranslate2_does_not_take(made_up):
+    with pytest.raises(UsageError, match=exactly("max_len_b: got 2.5; expected a whole number")):
+        tsa_fairseq.load(made_up.ctranslate2).translate("haus", max_len_b=2.5)
+
+
 @pytest.fixture
 def fake(made_up, monkeypatch):
     import ctranslate2

@@ -158,6 +158,7 @@ def _in_flags(error: UsageError, args: Namespace) -> UsageError:
     """A message that names an argument of ``load``, with the flag for it."""
     name, _, rest = str(error).partition(":")
     flags: dict[str, Any] = {"path": "MODEL", "max_len_b": "--max-length"}
+    flags["--tree-inference"] = "--inference"
     flags.update({known: f"--{known.replace('_', '-')}" for known in vars(args)})
     shown = ", ".join(flags.get(one, one) for one in name.split(", "))
     return UsageError(f"{shown}:{rest}")

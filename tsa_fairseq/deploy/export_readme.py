@@ -63,9 +63,12 @@ def readme(to: str, task: str, text: TextSettings, origin: dict[str, Any]) -> st
 
 def _carried(text: TextSettings) -> str:
     files = [f"`{name}`" for name in (*text.subwords, *text.vocabulary)]
+    before = ["tokenised by Moses"] if text.tokenizer == "moses" else []
+    before += ["made lower-case"] if text.lowercase else []
+    first = f"Text is {' and '.join(before)} first. " if before else ""
     if not files:
-        return "It has no subword model: text is cut into words at spaces."
-    return f"Text is cut into words by {' and '.join(files)}."
+        return f"{first}It has no subword model: text is cut into words at spaces."
+    return f"{first}Text is cut into words by {' and '.join(files)}."
 
 
 def _interactive(text: TextSettings) -> str | None:

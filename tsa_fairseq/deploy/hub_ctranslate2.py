@@ -104,6 +104,9 @@ class CTranslate2Translator(TextTranslator):
         self, sources: list[Words], prefixes: list[Words] | None, search: Search
     ) -> list[list[Found]]:
         """The best translations; see :class:`TextTranslator`."""
+        for name, value in search.options.items():
+            if name != "lenpen" and not isinstance(value, int):
+                raise UsageError(f"{name}: got {value!r}; expected a whole number")
         most = self._longest[1] - 1  # the last one is that of the sentence's end
         limit = min(search.options.get("max_len_b", MAX_LENGTH), most)
         check_positive("max_len_b", limit)

@@ -88,7 +88,8 @@ class TextTranslator:
                 where one would.
             scores: give each as a :class:`Hypothesis`, a pair of text and score.
             prefix: what the translations begin with, in whole words: one for all, or a list.
-            split_sentences: cut texts at the ends of their sentences, and translate each by itself.
+            split_sentences: cut texts at the ends of their sentences, and translate each by itself;
+                the translations are joined by a space, whatever stood between.
             batch: sentences at a time.
             options: by fairseq-generate's names in Python: ``lenpen=0.6``, ``max_len_b=50``, ...
                 A wrong one is answered with a list of all.

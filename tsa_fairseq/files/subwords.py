@@ -74,7 +74,8 @@ def read_subwords(
     check_exists(path, flag)
     codes = _read_codes(path)
     if codes is not None:
-        return Codes(codes, _read_vocabulary(vocabulary, flag, threshold))
+        of_vocabulary = flag.replace("subwords", "vocabulary")
+        return Codes(codes, _read_vocabulary(vocabulary, of_vocabulary, threshold))
     if vocabulary is not None:
         raise UsageError(
             f"{flag}: '{path}' takes no vocabulary; expected codes of subword-nmt beside one"
