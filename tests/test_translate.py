@@ -39,7 +39,13 @@ def start(*argv, program="import sys; " + COMMAND, **streams):
     env = {**os.environ, "PYTHONPATH": f"{PACKAGE.parent}:{os.environ.get('PYTHONPATH', '')}"}
     env.pop("PYTHONUNBUFFERED", None)  # which would flush what the command does not
     streams = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE) | streams
-    return subprocess.Popen([sys.executable, "-c", program, *map(str, argv)], env=env, **streams)
+    return subprocess.Popen(
+        [sys.executable, "-c", program, *map(str, argv)],
+        env=env,
+        # Ctrl-C is ignored by what a shell starts in the background, and by its children
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+        **streams,
+    )
 
 
 def test_lines_in_equal_lines_out(model, translate):
