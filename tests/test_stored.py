@@ -70,6 +70,17 @@ def test_it_can_be_exported_to_ctranslate2(release, tmp_path):
     assert tsa_fairseq.load(out).translate(made["sentences"]) == words
 
 
+@pytest.mark.parametrize("to", ["fairseq", "ctranslate2"])
+def test_its_exports_translate_as_they_did(to, release):
+    """Leaf 2, exported by that release."""
+    made = expected(release)
+    translator = tsa_fairseq.load(release / f"exported.{to}")
+    words = [words for words, _ in made["hypotheses"]["leaf:2"]]
+    assert translator.translate(made["sentences"]) == words
+    if to == "fairseq":
+        check(translator, made["sentences"], made["hypotheses"]["leaf:2"])
+
+
 def test_it_can_be_averaged(release, tmp_path):
     """The mean of one checkpoint is that checkpoint."""
     made, mean = expected(release), tmp_path / "mean.pt"
@@ -88,7 +99,11 @@ def test_the_next_release_can_be_made(tmp_path):
     translator = tsa_fairseq.load(out / "tree.pt", inference="ensemble")
     check(translator, made["sentences"], made["hypotheses"]["ensemble"])
     names = {path.name for path in out.iterdir()}
-    assert names == {"tree.pt", "dict.digits.txt", "dict.words.txt", "expected.json"}
+    exported = {"exported.fairseq", "exported.ctranslate2"}
+    assert names == {"tree.pt", "dict.digits.txt", "dict.words.txt", "expected.json"} | exported
+    for name in exported:
+        words = [words for words, _ in made["hypotheses"]["leaf:2"]]
+        assert tsa_fairseq.load(out / name).translate(made["sentences"]) == words
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,9 @@
-"""The one exception this package raises for bad input."""
+"""The one exception this package raises for bad input, and warnings of what may be."""
 
+import logging
 from collections.abc import Sequence
+
+_LOGGER = logging.getLogger("tsa_fairseq")
 
 
 class UsageError(ValueError, SystemExit):
@@ -25,3 +28,8 @@ def check_choice(flag: str, value: str | None, choices: Sequence[str]) -> None:
     """
     if value is not None and value not in choices:
         raise UsageError(f"{flag}: got '{value}'; expected one of {', '.join(choices)}")
+
+
+def warn(message: str) -> None:
+    """One line, on standard error unless logging was set up otherwise."""
+    _LOGGER.warning("warning: %s", message)

@@ -1,4 +1,4 @@
-"""Makes the checkpoint of one release that every later release must still load and export.
+"""Makes what later releases must still load and translate with: a checkpoint and exports of it.
 
     python tests/stored/make.py tests/stored/VERSION
 
@@ -17,6 +17,7 @@ import torch
 from fairseq import checkpoint_utils
 
 import tsa_fairseq
+from tsa_fairseq.cli.main import main as tsa_fairseq_command
 from tsa_fairseq.deploy.averaging import average
 
 WORDS = "null eins zwei drei vier fünf sechs sieben acht neun".split()
@@ -100,6 +101,11 @@ def main() -> None:
     made = {"sentences": SENTENCES, "hypotheses": translations(out / "tree.pt")}
     text = json.dumps(made, indent=1, ensure_ascii=False)
     (out / "expected.json").write_text(text + "\n", encoding="utf-8")
+    for to in ("fairseq", "ctranslate2"):
+        folder = out / f"exported.{to}"
+        export = ["export", out / "tree.pt", folder, "--data", out, "--leaf", "2", "--to", to]
+        if tsa_fairseq_command(list(map(str, export))):
+            raise SystemExit(1)
 
 
 if __name__ == "__main__":

@@ -6,8 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from tsa_fairseq.errors import UsageError
-from tsa_fairseq.files.text_settings import warn
+from tsa_fairseq.errors import UsageError, warn
 
 BEAM = 5
 # Sentences of a batch; CTranslate2 puts all into one if it is not told.

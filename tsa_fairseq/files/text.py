@@ -4,8 +4,9 @@ import unicodedata
 from collections.abc import Callable, Mapping, Sequence, Set
 from typing import Any
 
+from tsa_fairseq.errors import warn
 from tsa_fairseq.files.subwords import Subwords, check_fit, kind_of, needed, read_subwords
-from tsa_fairseq.files.text_settings import TextSettings, warn
+from tsa_fairseq.files.text_settings import TextSettings
 
 # Characters that nobody sees: controls, formats such as a zero-width space, and white space.
 _UNSEEN = {"Cc", "Cf", "Zs", "Zl", "Zp"}

@@ -1,7 +1,6 @@
 """How raw text becomes a model's words: a record that an export carries, with its files."""
 
 import dataclasses
-import logging
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,12 +13,6 @@ from tsa_fairseq.files.origin import read_origin
 from tsa_fairseq.files.subwords import read_subwords
 
 TOKENIZERS = ("moses",)
-_LOGGER = logging.getLogger("tsa_fairseq")
-
-
-def warn(message: str) -> None:
-    """One line, on standard error unless logging was set up otherwise."""
-    _LOGGER.warning("warning: %s", message)
 
 
 @dataclass(frozen=True)
