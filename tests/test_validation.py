@@ -93,7 +93,8 @@ def test_on_a_gpu_if_there_is_one(metric, tree, data, tmp_path, capsys, monkeypa
 
         monkeypatch.setattr(kind, "to", to)
 
-    assert choose_device() == torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    assert choose_device(None) == torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    assert choose_device("cpu") == torch.device("cpu")
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     stand_in(torch.Tensor)
     stand_in(torch.nn.Module)
@@ -103,6 +104,24 @@ def test_on_a_gpu_if_there_is_one(metric, tree, data, tmp_path, capsys, monkeypa
     # references, and once a leaf
     assert moved.count("Tensor") == 5 * (1 if metric == "nll" else 4)
     assert str(score) in plain
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--leaf", "best", "--device", "tpu"], "--device: got 'tpu'; expected one of cpu, cuda"),
+        (["--device", "cpu"], "--device: got 'cpu', which --leaf 0 does not take"),
+        (
+            ["--leaf", "best", "--device", "cuda"],
+            "--device: got 'cuda'; torch sees no GPU here; expected cpu",
+        ),
+    ],
+)
+def test_bad_devices(flags, message, tree, data, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    write_valid(data, ["w1 w2 w3"])
+    err = command_line(capsys, "export", tree, tmp_path / "out", *flags)[2]
+    assert err == f"tsa-fairseq: error: {message}\n"
 
 
 def test_no_validation_data(tree, data, tmp_path, capsys):

@@ -9,6 +9,7 @@ from tsa_fairseq.cli.text_flags import add_text_flags, text_options
 from tsa_fairseq.deploy.ctranslate import check_representable
 from tsa_fairseq.deploy.export import EXPORT_TEACHER, TreeCheckpoint
 from tsa_fairseq.deploy.export_folder import ExportFolder, command, origin
+from tsa_fairseq.deploy.hub import DEVICES
 from tsa_fairseq.deploy.precision import DTYPES, read_dtype
 from tsa_fairseq.deploy.validation import METRICS, Scores, leaf_scores
 from tsa_fairseq.errors import UsageError, check_choice
@@ -53,6 +54,11 @@ def add_options(parser: ArgumentParser) -> None:
         metavar="|".join(METRICS),
         help="of --leaf best: nll of the reference, or sacreBLEU of a translation with beam 5 "
         f"(default: {DEFAULT_METRIC})",
+    )
+    parser.add_argument(
+        "--device",
+        metavar="|".join(DEVICES),
+        help="that --leaf best is looked for on (default: a GPU if there is one)",
     )
     parser.add_argument(
         "--data", help="what fairseq-preprocess made (default: what the checkpoint names)"
@@ -106,7 +112,7 @@ def export(args: Namespace) -> str:
     scores: Scores | None = None
     if args.leaf == "best":
         metric = args.metric or DEFAULT_METRIC
-        scores = leaf_scores(metric, args.checkpoint, dictionaries.folder, progress)
+        scores = leaf_scores(metric, args.checkpoint, dictionaries.folder, progress, args.device)
         checkpoint.check_unchanged()
         leaves = [scores.best]
     written = _write(args, checkpoint, leaves, contents, scores, teacher, check)
@@ -122,11 +128,13 @@ def export(args: Namespace) -> str:
 def _check_flags(args: Namespace) -> None:
     check_choice("--to", args.to, TARGETS)
     check_choice("--metric", args.metric, METRICS)
+    check_choice("--device", args.device, DEVICES)
     read_dtype(args.dtype)
     for flag, value, needed, of in (
         ("--quantization", args.quantization, "ctranslate2", "--to"),
         ("--dtype", args.dtype, "fairseq", "--to"),
         ("--metric", args.metric, "best", "--leaf"),
+        ("--device", args.device, "best", "--leaf"),
         (EXPORT_TEACHER, args.teacher, "bridge", "--leaf"),
     ):
         given = args.to if of == "--to" else args.leaf

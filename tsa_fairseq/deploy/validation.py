@@ -51,7 +51,9 @@ class Scores:
 
 
 @torch.no_grad()
-def leaf_scores(metric: str, path: str, data: str, say: Callable[[str], None]) -> Scores:
+def leaf_scores(
+    metric: str, path: str, data: str, say: Callable[[str], None], device: str | None = None
+) -> Scores:
     """Every leaf's nll of the reference, or sacreBLEU of its translation.
 
     BLEU is that of text whose subwords are joined (sentencepiece's, or those that end in ``@@``).
@@ -61,12 +63,14 @@ def leaf_scores(metric: str, path: str, data: str, say: Callable[[str], None]) -
         path: a tree's checkpoint, which was found safe to read.
         data: what fairseq-preprocess made.
         say: shows progress.
+        device: ``cpu`` or ``cuda``; a GPU if there is one if not given.
 
     Raises:
-        UsageError: there is no validation data, or no leaf that predicts anything.
+        UsageError: there is no such device, no validation data, or no leaf that predicts anything.
     """
     from fairseq import checkpoint_utils
 
+    chosen = choose_device(device)
     models, _, task = checkpoint_utils.load_model_ensemble_and_task(
         [path],
         arg_overrides={"data": data, "encoder_embed_path": None, "decoder_embed_path": None},
@@ -77,21 +81,27 @@ def leaf_scores(metric: str, path: str, data: str, say: Callable[[str], None]) -
         raise UsageError(
             f"--data: '{data}' has no {SUBSET} data; expected what fairseq-preprocess made"
         ) from None
-    device = choose_device()
-    model: Any = models[0].eval().to(device)
+    model: Any = models[0].eval().to(chosen)
     batches = list(_batches(model, task))
     if not batches:
         raise UsageError(f"--data: '{data}' has no {SUBSET} sentence that the model can read")
     measure = _nll if metric == "nll" else _bleu
-    found = measure(model, task, _Moved(batches, device), say)
+    found = measure(model, task, _Moved(batches, chosen), say)
     if not any(map(math.isfinite, found.values)):
         raise UsageError(f"CHECKPOINT: '{path}': no leaf has a {metric} that is a number")
     return found
 
 
-def choose_device() -> torch.device:
-    """A GPU if there is one."""
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+def choose_device(device: str | None) -> torch.device:
+    """The one that was asked for; a GPU if there is one if none was.
+
+    Raises:
+        UsageError: a GPU was asked for, and there is none.
+    """
+    available = torch.cuda.is_available()
+    if device == "cuda" and not available:
+        raise UsageError("--device: got 'cuda'; torch sees no GPU here; expected cpu")
+    return torch.device(device or ("cuda" if available else "cpu"))
 
 
 class _Moved(Sequence[dict[str, Any]]):
