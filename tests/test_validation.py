@@ -10,7 +10,8 @@ from fairseq.data import Dictionary
 from fairseq.data.indexed_dataset import make_builder
 from helpers import command_line, meanwhile, save_tree
 
-from tsa_fairseq.deploy.validation import Scores, choose_device, leaf_scores
+from tsa_fairseq.deploy.device import choose_device
+from tsa_fairseq.deploy.validation import Scores, leaf_scores
 
 
 @pytest.mark.parametrize("metric", [[], ["--metric", "nll"], ["--metric", "bleu"]])
@@ -93,8 +94,10 @@ def test_on_a_gpu_if_there_is_one(metric, tree, data, tmp_path, capsys, monkeypa
 
         monkeypatch.setattr(kind, "to", to)
 
-    assert choose_device(None) == torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    assert choose_device("cpu") == torch.device("cpu")
+    assert choose_device(None, "--device") == torch.device(
+        "cuda" if torch.cuda.is_available() else "cpu"
+    )
+    assert choose_device("cpu", "--device") == torch.device("cpu")
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     stand_in(torch.Tensor)
     stand_in(torch.nn.Module)

@@ -9,9 +9,10 @@ from fairseq.models import ARCH_MODEL_REGISTRY
 from fairseq.models.transformer import TransformerModel
 from omegaconf import open_dict
 
+from tsa_fairseq.deploy.device import choose_device
 from tsa_fairseq.deploy.hub_fairseq import Translator
 from tsa_fairseq.errors import UsageError
-from tsa_fairseq.files.checkpoint import model_arguments, read_checkpoint
+from tsa_fairseq.files.checkpoint import architecture, model_arguments, read_checkpoint
 from tsa_fairseq.files.dictionaries import Dictionaries
 from tsa_fairseq.files.names import MODEL
 from tsa_fairseq.files.text import Text
@@ -34,8 +35,7 @@ def load_fairseq(
     Raises:
         UsageError: a file is missing, broken or refused, or the model cannot do as asked.
     """
-    if device == "cuda" and not torch.cuda.is_available():
-        raise UsageError("device: got 'cuda'; torch sees no GPU here; expected cpu")
+    choose_device(device, "device")  # refuses a GPU that is not there, before anything is read
     folder, file = (place, place / MODEL["fairseq"]) if place.is_dir() else (place.parent, place)
     state = read_checkpoint(str(file), "path", lazy=True)
     _check_architecture(state, file)
@@ -66,8 +66,7 @@ def load_fairseq(
 
 def _check_architecture(state: dict[str, Any], file: Path) -> None:
     """Refuse what is no Transformer: who knows what else fairseq does to build it."""
-    args = model_arguments(state)
-    name = getattr(args, "arch", None) or getattr(args, "_name", None)
+    name = architecture(model_arguments(state))
     model = ARCH_MODEL_REGISTRY.get(name)
     if model is None or not issubclass(model, TransformerModel):
         raise UsageError(

@@ -8,12 +8,13 @@ from typing import Any
 
 import torch
 
+from tsa_fairseq.deploy.device import choose_device
+from tsa_fairseq.deploy.search import BEAM
 from tsa_fairseq.errors import UsageError
 from tsa_fairseq.files.subwords import kind_of
 
 METRICS = ("nll", "bleu")
 SUBSET = "valid"
-BEAM = 5
 # Of a batch: enough for speed, little enough for any machine.
 MAX_TOKENS = 4000
 
@@ -70,7 +71,7 @@ def leaf_scores(
     """
     from fairseq import checkpoint_utils
 
-    chosen = choose_device(device)
+    chosen = choose_device(device, "--device")
     models, _, task = checkpoint_utils.load_model_ensemble_and_task(
         [path],
         arg_overrides={"data": data, "encoder_embed_path": None, "decoder_embed_path": None},
@@ -90,18 +91,6 @@ def leaf_scores(
     if not any(map(math.isfinite, found.values)):
         raise UsageError(f"CHECKPOINT: '{path}': no leaf has a {metric} that is a number")
     return found
-
-
-def choose_device(device: str | None) -> torch.device:
-    """The one that was asked for; a GPU if there is one if none was.
-
-    Raises:
-        UsageError: a GPU was asked for, and there is none.
-    """
-    available = torch.cuda.is_available()
-    if device == "cuda" and not available:
-        raise UsageError("--device: got 'cuda'; torch sees no GPU here; expected cpu")
-    return torch.device(device or ("cuda" if available else "cpu"))
 
 
 class _Moved(Sequence[dict[str, Any]]):

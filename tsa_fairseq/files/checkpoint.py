@@ -93,6 +93,11 @@ def model_arguments(state: dict[str, Any], part: str = "model") -> argparse.Name
     return argparse.Namespace(**(found if isinstance(found, Mapping) else vars(found)))
 
 
+def architecture(arguments: argparse.Namespace) -> str | None:
+    """The name of ``--arch`` among a model's arguments, old layout or new."""
+    return getattr(arguments, "arch", None) or getattr(arguments, "_name", None)
+
+
 def stored_data(state: dict[str, Any]) -> str:
     """The first folder of data that a checkpoint says it was trained on; empty if it names none."""
     data = getattr(model_arguments(state, "task"), "data", None)

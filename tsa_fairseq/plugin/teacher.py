@@ -17,7 +17,7 @@ from fairseq.models.transformer import TransformerModel
 from torch import Tensor
 
 from tsa_fairseq.errors import UsageError
-from tsa_fairseq.files.checkpoint import model_arguments, read_checkpoint, stored_data
+from tsa_fairseq.files.checkpoint import architecture, model_arguments, read_checkpoint, stored_data
 from tsa_fairseq.tree.layers import LayerInputs
 from tsa_fairseq.tree.outputs import Prediction
 
@@ -124,7 +124,7 @@ def read_teacher(path: str, lazy: bool = False) -> tuple[dict[str, Any], Namespa
     """
     state = read_checkpoint(path, KD_TEACHER, lazy)
     args = model_arguments(state)
-    args.arch = getattr(args, "arch", None) or getattr(args, "_name", None)
+    args.arch = architecture(args)
     if ARCH_MODEL_REGISTRY.get(args.arch) is not TransformerModel:
         raise UsageError(
             f"{KD_TEACHER}: '{path}' is a model of --arch {args.arch}; expected fairseq's "
