@@ -1,3 +1,4 @@
+import copy
 import math
 
 import pytest
@@ -56,7 +57,17 @@ def test_some_members():
 
 
 def test_sums_add_up():
-    one = LossSums(9, (0,), torch.tensor([1.0]), torch.tensor([2.0]), (), {"x": torch.tensor(3.0)})
-    both = one + one
+    one = LossSums(
+        9,
+        (0,),
+        torch.tensor([1.0]),
+        torch.tensor([2.0]),
+        (Term("kd", 0.5, torch.tensor([4.0])),),
+        {"x": torch.tensor(3.0)},
+    )
+    both = copy.deepcopy(one)
+    both.add_(one)
+    assert (one.nll.item(), one.compared["x"].item()) == (1.0, 3.0)
     assert (both.nll.item(), both.smooth.item(), both.compared["x"].item()) == (2.0, 4.0, 6.0)
     assert (both.vocabulary, both.leaf_of) == (9, (0,))
+    assert [(term.name, term.weight, term.values.item()) for term in both.terms] == [("kd", 0.5, 8)]

@@ -12,7 +12,7 @@ import tsa_fairseq.loss.fused
 import tsa_fairseq.loss.projection
 from tsa_fairseq.errors import UsageError
 from tsa_fairseq.loss.dense import dense_loss
-from tsa_fairseq.loss.fused import FusedLoss, default_block_tokens
+from tsa_fairseq.loss.fused import FusedLoss, default_block_tokens, half_scale
 from tsa_fairseq.objectives import KDSettings, Objective, build_objective
 from tsa_fairseq.objectives.blocks import LogitBlock, Term
 from tsa_fairseq.tree.outputs import TreeOutput
@@ -420,11 +420,32 @@ def test_no_tensor_is_larger_than_a_block(objective, block_tokens):
 
 
 def test_default_block():
-    assert default_block_tokens(4, 9712, "cpu") == 215
-    assert default_block_tokens(4, 32768, "cpu") == 64
-    assert default_block_tokens(1, 9712, "cpu") == 863
-    assert default_block_tokens(4, 32768, "cuda") == 128
-    assert default_block_tokens(4, 10**8, "cpu") == 1
+    assert default_block_tokens(4, 9712, 5) == 215
+    assert default_block_tokens(4, 32768, 5) == 64
+    assert default_block_tokens(1, 9712, 11) == 863
+    assert default_block_tokens(4, 10**8, 5) == 1
+
+
+def test_default_block_of_a_gpu():
+    """At most 2^28 logits, and with what is made of them 1/16 of the memory."""
+    assert default_block_tokens(4, 32768, 5, 2**37) == 2048
+    assert default_block_tokens(4, 32768, 11, 80 * 2**30) == 5 * 2**30 // 48 // 2**17
+    assert default_block_tokens(4, 9712, 5, 24 * 2**30) == 24 * 2**26 // 24 // (4 * 9712)
+    assert default_block_tokens(4, 10**8, 5, 2**30) == 1
+
+
+def test_scale_of_half_precision():
+    """Whatever weights are: the largest to 2^8 or close to it, by a power of two."""
+    for unit in (1e-6, 0.004, 0.25, 1 / 3, 1.0, 7.5, 1e6):
+        scale = half_scale(unit)
+        assert math.frexp(scale)[0] == 0.5
+        assert 2**7.5 <= unit * scale <= 2**8.5
+    assert half_scale(0.0) == 1.0
+    tree, drop = tsa(alpha=0.25, temperature=2.0), build_objective("rdrop", KDSettings())
+    assert tree.gradient_unit(4, 1.0) == 0.75 / 4
+    assert tree.gradient_unit(4, 0.0) == 1 / 4
+    assert drop.gradient_unit(2, 1.0) == 2.5 / 2
+    assert tsa(alpha=1.0, temperature=3.0).gradient_unit(2, 1.0) == 1.5
 
 
 def test_default_block_is_what_is_used(monkeypatch):

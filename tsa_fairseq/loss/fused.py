@@ -11,15 +11,24 @@ then forgotten. What is held beside the inputs, in values of float32:
     gradients                    K · N · D + V · D, and their products with the loss's at backward
     in half precision            1/2 to 1 block more, and on a CPU the matrix, V · D
 
-A slice is what stays in a CPU's cache; on a GPU c slices are as much as 4 blocks. c is 4 where the
-gradient is written down and T = 1, 5 at other temperatures, else what autograd keeps, see
-``Objective.copies``.
+A slice is what stays in a CPU's cache. On a GPU a slice is the block, and the block as large as
+1/16 of the GPU's memory allows it and its work to be, 2^28 values at most: small blocks cost what
+it takes to start their operations. That all of the memory is asked, not what is free, lets the same
+GPU compute the same numbers again. c is 4 where the gradient is written down and T = 1, 5 at other
+temperatures, else what autograd keeps, see ``Objective.copies``.
 A teacher and a bridge count as members in K.
+
+In half precision the gradient of the logits is rounded before it is multiplied out. Its smallest
+entries, from label smoothing, are ε / (K·V): float16 would round them to 0 or to a few digits, and
+fairseq's loss scale comes too late for them, when this is done. So there all gradients are computed
+times a power of two, the same for all of a batch, which is taken away where the loss's own gradient
+comes in. bfloat16 has float32's range and needs none.
 
 Gradients on the way forward are the idea of Liger-Kernel's fused linear cross entropy, blocks that
 of Cut Your Losses (Wijmans et al., arXiv 2411.09009); here for losses between several predictions.
 """
 
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -34,17 +43,36 @@ from tsa_fairseq.objectives import Objective
 from tsa_fairseq.objectives.blocks import LogitBlock, LossSums
 from tsa_fairseq.tree.outputs import Prediction, widened
 
-# Logits (K · n · V) of a block: enough rows for fast matrix products.
-BLOCK_LOGITS = {"cpu": 2**23, "cuda": 2**24}
-# Tensors of a slice's size while its gradient is computed, for those who need fewest.
-LEAST_COPIES = 4
+# Logits (K · n · V) of a block, at most: on a CPU enough rows for fast matrix products.
+BLOCK_LOGITS = {"cpu": 2**23, "cuda": 2**28}
+# Of a GPU's memory, what a block and the work on it may take.
+MEMORY_SHARE = 1 / 16
 # Logits of a slice on a CPU: 4 MB in float32.
 SLICE_LOGITS = 2**20
+# What a float16 gradient's entries are multiples of comes to 2^8: entries 250 times as large still
+# fit, and those of label smoothing have all digits up to a vocabulary of 400,000.
+HALF_UNIT = 2.0**8
 
 
-def default_block_tokens(members: int, vocabulary: int, device: str) -> int:
-    """Tokens of a block, so that its logits have the size that suits the device."""
-    return max(1, BLOCK_LOGITS.get(device, BLOCK_LOGITS["cuda"]) // (members * vocabulary))
+def default_block_tokens(
+    members: int, vocabulary: int, copies: int, memory: int | None = None
+) -> int:
+    """Tokens of a block, so that its logits have the size that suits the device.
+
+    Args:
+        members, vocabulary: K and V.
+        copies: of its logits that there are at once while they are worked on.
+        memory: of the GPU, in bytes; None: this is a CPU.
+    """
+    logits = BLOCK_LOGITS["cpu"]
+    if memory is not None:
+        logits = min(BLOCK_LOGITS["cuda"], int(memory * MEMORY_SHARE) // (4 * (1 + copies)))
+    return max(1, logits // (members * vocabulary))
+
+
+def half_scale(unit: float) -> float:
+    """The power of two that brings what a gradient's entries are multiples of to ``HALF_UNIT``."""
+    return 2.0 ** round(math.log2(HALF_UNIT / unit)) if unit > 0 else 1.0
 
 
 @dataclass(frozen=True)
@@ -127,8 +155,12 @@ class _Function(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, call: _Call, target: Tensor, *tensors: Tensor) -> tuple[Tensor, LossSums]:
         wanted = [call.wants_gradients and needed for needed in ctx.needs_input_grad[2:]]
+        ctx.scale = 1.0
+        if torch.float16 in call.product_types:
+            members = tensors[0].size(1)
+            ctx.scale = half_scale(call.loss.objective.gradient_unit(members, call.loss.ramp))
         with torch.autocast(target.device.type, enabled=False):
-            sums, gradients = _block_by_block(call, target, tensors, wanted)
+            sums, gradients = _block_by_block(call, target, tensors, wanted, ctx.scale)
         ctx.save_for_backward(*gradients)
         ctx.types = [tensor.dtype for tensor in tensors]
         loss = call.loss.objective.weigh(sums, call.loss.ramp, call.loss.label_smoothing)
@@ -137,17 +169,18 @@ class _Function(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, of_loss: Tensor, _: Any) -> tuple[Tensor | None, ...]:
-        scaled = (
-            None if gradient is None else (gradient * of_loss).to(dtype)
+        factor = of_loss / ctx.scale
+        found = (
+            None if gradient is None else (gradient * factor).to(dtype)
             for gradient, dtype in zip(ctx.saved_tensors, ctx.types, strict=True)
         )
-        return None, None, *scaled
+        return None, None, *found
 
 
 def _block_by_block(
-    call: _Call, target: Tensor, tensors: tuple[Tensor, ...], wanted: list[bool]
+    call: _Call, target: Tensor, tensors: tuple[Tensor, ...], wanted: list[bool], scale: float
 ) -> tuple[LossSums, list[Tensor | None]]:
-    """The sums over all tokens, and the gradients wanted of ``tensors``.
+    """The sums over all tokens, and the gradients wanted of ``tensors``, times ``scale``.
 
     Gradients are float32 or wider, whatever the inputs are.
     """
@@ -168,7 +201,9 @@ def _block_by_block(
     size = call.loss.block_tokens
     if size is None:
         predictions, vocabulary = tensors[0].size(1) + len(others), tensors[1].size(-2)
-        size = default_block_tokens(predictions, vocabulary, target.device.type)
+        size = default_block_tokens(
+            predictions, vocabulary, call.loss.objective.copies, _memory(target.device)
+        )
 
     sums = None
     # a block without tokens, too, has sums: zeros
@@ -176,7 +211,7 @@ def _block_by_block(
         here = slice(start, start + size)
         logits = members.logits(here)
         of_others = {name: other.logits(here) for name, other in others.items()}
-        for part in _slices(logits, call.loss.objective.copies):
+        for part in _slices(logits):
             there = slice(start + part.start, start + part.stop)
             block = LogitBlock(
                 logits=logits[part],
@@ -186,12 +221,16 @@ def _block_by_block(
                 others={name: other[part].squeeze(1) for name, other in of_others.items()},
                 label_smoothing=call.loss.label_smoothing,
                 ramp=call.loss.ramp,
+                gradient_scale=scale,
                 wants_gradient=any(wanted),
                 wants_heads=tuple(of_heads),
                 wants_others=wants_others,
             )
             found, by_head = call.loss.objective.block_sums_(block)
-            sums = found if sums is None else sums + found
+            if sums is None:
+                sums = found
+            else:
+                sums.add_(found)
             for name, gradient in by_head.items():
                 of_heads[name][there] = gradient
         members.take_gradient_(here, logits)
@@ -202,14 +241,24 @@ def _block_by_block(
     return sums, [*gradients, *(of_heads.get(name) for name in heads)]
 
 
-def _slices(logits: Tensor, copies: int) -> Iterator[slice]:
-    """Of a block's tokens, as many at a time as a CPU's cache or a bound on memory takes."""
+def _slices(logits: Tensor) -> Iterator[slice]:
+    """Of a block's tokens, as many at a time as a CPU's cache takes; a GPU takes all."""
     tokens, members, vocabulary = logits.shape
-    on_cpu = logits.device.type == "cpu"
-    size = SLICE_LOGITS // (members * vocabulary) if on_cpu else tokens * LEAST_COPIES // copies
-    size = max(size, 1)
-    for start in range(0, max(tokens, 1), size):
+    size = max(1, SLICE_LOGITS // (members * vocabulary)) if _is_cpu(logits.device) else tokens
+    for start in range(0, max(tokens, 1), max(size, 1)):
         yield slice(start, min(start + size, tokens))
+
+
+def _is_cpu(device: torch.device) -> bool:
+    return device.type == "cpu"
+
+
+def _memory(device: torch.device) -> int | None:
+    """Of a GPU, in bytes; a device that is neither has 16 GB."""
+    if _is_cpu(device):
+        return None
+    known = device.type == "cuda"
+    return torch.cuda.get_device_properties(device).total_memory if known else 2**34
 
 
 def _check_sizes(

@@ -1,23 +1,11 @@
 """Products with the output matrix: operands in the model's type, results in float32 or wider."""
 
 from functools import partial
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from tsa_fairseq.errors import UsageError
-
-
-class Scaled(NamedTuple):
-    """A gradient as an operand, and what it was multiplied by; None: by nothing."""
-
-    values: Tensor
-    scale: Tensor | None
-
-    def undo(self, product: Tensor) -> Tensor:
-        """What the product would be without the scale."""
-        return product if self.scale is None else product / self.scale
 
 
 def returns_float32(matrix: Tensor) -> bool:
@@ -57,22 +45,6 @@ class Projection:
         tensor = tensor.to(self.product_type)
         return tensor if self.keeps_type else tensor.to(self.wide)
 
-    def scaled(self, gradient: Tensor) -> Scaled:
-        """The logits' gradient as an operand; ``gradient`` itself is scratch.
-
-        In half precision it is multiplied by the power of two that brings its largest entry to
-        about 2^15. The smallest, from label smoothing, are ε / (K·V): float16 would round them to
-        0 or to a few digits. fairseq's loss scale comes too late for them, when this is done.
-        """
-        if self.product_type == self.wide:
-            return Scaled(gradient, None)
-        if gradient.numel() == 0:
-            return Scaled(self.operand(gradient), None)
-        exponent = torch.frexp(gradient.abs().amax()).exponent
-        scale = torch.ldexp(torch.ones_like(exponent, dtype=self.wide), 15 - exponent)
-        rounded = gradient.mul_(scale).to(self.product_type)
-        return Scaled(rounded if self.keeps_type else gradient.copy_(rounded), scale)
-
     def logits(self, features: Tensor) -> Tensor:
         """Features times matrix. The next call may overwrite the result."""
         tokens, members, _ = features.shape
@@ -86,18 +58,17 @@ class Projection:
         torch.mm(features.flatten(0, 1), self.matrix.t(), out=logits)
         return self._by_token(logits, members)
 
-    def back(self, gradient: Scaled) -> Tensor:
-        """The features' gradient, from the logits'."""
-        product = self._product(self._rows(gradient.values), self.matrix)
-        return gradient.undo(self._by_token(product, gradient.values.size(1)))
+    def back(self, gradient: Tensor) -> Tensor:
+        """The features' gradient, from the logits', an operand."""
+        return self._by_token(self._product(self._rows(gradient), self.matrix), gradient.size(1))
 
-    def add_matrix_gradient_(self, total: Tensor, gradient: Scaled, features: Tensor) -> None:
-        """Add the matrix' gradient, from the logits', to ``total``."""
-        rows, features = self._rows(gradient.values), self._rows(features)
-        if self.shared and gradient.scale is None:
+    def add_matrix_gradient_(self, total: Tensor, gradient: Tensor, features: Tensor) -> None:
+        """Add the matrix' gradient, from the logits', an operand, to ``total``."""
+        rows, features = self._rows(gradient), self._rows(features)
+        if self.shared and rows.dtype == total.dtype:
             total.addmm_(rows.t(), features)
         else:
-            total.add_(gradient.undo(self._product(rows.mT, features)))
+            total.add_(self._product(rows.mT, features))
 
     def _rows(self, tensor: Tensor) -> Tensor:
         """M x K x ... as what is multiplied by one matrix: M·K x ..., or K x M x ..."""
@@ -156,14 +127,14 @@ class Predictor:
         return self.projection.logits(self.features[here])
 
     def take_gradient_(self, here: slice, of_logits: Tensor) -> None:
-        """Multiply out the gradient of a block's logits, which is scratch."""
+        """Multiply out the gradient of a block's logits."""
         if not self.wants_gradient:
             return
-        scaled = self.projection.scaled(of_logits)
+        operand = self.projection.operand(of_logits)
         if self.of_features is not None:
-            self.of_features[here] = self.projection.back(scaled)
+            self.of_features[here] = self.projection.back(operand)
         if self.of_matrix is not None:
-            self.projection.add_matrix_gradient_(self.of_matrix, scaled, self.features[here])
+            self.projection.add_matrix_gradient_(self.of_matrix, operand, self.features[here])
 
 
 def product_type(features: Tensor, matrix: Tensor) -> torch.dtype:

@@ -60,6 +60,11 @@ class Objective(ABC):
             return self.settings.ce_weight
         return 1.0 - self.kd_weight(members, ramp) if self.settings.convex else 1.0
 
+    def gradient_unit(self, members: int, ramp: float) -> float:
+        """What entries of the logits' gradient are made of: the largest weight of a member."""
+        kd = self.kd_weight(members, ramp) * self.settings.temperature
+        return max(kd, self.cross_entropy_weight(members, ramp)) / members
+
     @abstractmethod
     def distillation(self, block: TokenBlock) -> Tensor:
         """How far the members are from their targets, without T²: as a term's values, nats."""
@@ -119,6 +124,7 @@ class Objective(ABC):
                 lambda values: values.sum(dim=-1),
             )
             loss = self.weigh(sums, block.ramp, block.label_smoothing)
+            loss = loss * block.gradient_scale
         by_head: dict[str, Tensor] = {}
         if block.wants_gradient:
             of_logits, *rest = torch.autograd.grad(

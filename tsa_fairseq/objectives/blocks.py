@@ -51,6 +51,7 @@ class LogitBlock(Block):
             those of ``others`` are scratch: whoever works on the block overwrites them, with their
             gradient if that is wanted.
         ramp: how far the distillation's weight has risen, from 0 to 1.
+        gradient_scale: what all gradients are to be multiplied by.
         wants_gradient: whether ``logits`` are to become their gradient.
         wants_heads: the heads whose gradients are wanted as well.
         wants_others: those of ``others`` that are to become their gradient.
@@ -58,6 +59,7 @@ class LogitBlock(Block):
 
     logits: Tensor
     ramp: float
+    gradient_scale: float = 1.0
     wants_gradient: bool
     wants_heads: tuple[str, ...] = ()
     wants_others: tuple[str, ...] = ()
@@ -103,18 +105,14 @@ class LossSums:
     terms: tuple[Term, ...] = ()
     compared: Mapping[str, Tensor] = field(default_factory=dict)
 
-    def __add__(self, other: "LossSums") -> "LossSums":
-        return LossSums(
-            self.vocabulary,
-            self.leaf_of,
-            self.nll + other.nll,
-            self.smooth + other.smooth,
-            tuple(
-                Term(mine.name, mine.weight, mine.values + theirs.values)
-                for mine, theirs in zip(self.terms, other.terms, strict=True)
-            ),
-            {name: value + other.compared[name] for name, value in self.compared.items()},
-        )
+    def add_(self, other: "LossSums") -> None:
+        """Add what other tokens cost, in place: these must have no graph."""
+        self.nll.add_(other.nll)
+        self.smooth.add_(other.smooth)
+        for mine, theirs in zip(self.terms, other.terms, strict=True):
+            mine.values.add_(theirs.values)
+        for name, value in self.compared.items():
+            value.add_(other.compared[name])
 
     def detach(self) -> "LossSums":
         """The same figures without a graph."""

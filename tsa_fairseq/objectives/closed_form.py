@@ -99,7 +99,7 @@ def mutual_cross_entropy_(
     what follows it that of KL(sg[p_j] ‖ p_k), ``cover``; without a stop-gradient both count.
 
     Args:
-        block: its logits become the loss's gradient, if that is wanted.
+        block: its logits become the loss's gradient, scaled, if that is wanted.
         ce_weight: of the cross entropy.
         kd_weight, temperature, detach: of the divergence; a single member has none.
     """
@@ -132,13 +132,13 @@ def mutual_cross_entropy_(
 
     if block.wants_gradient:
         on_gold, on_all = smoothing_weights(block.label_smoothing, vocabulary)
-        ce_unit = ce_weight / members
+        ce_unit = block.gradient_scale * ce_weight / members
         of_p = ce_unit * (on_gold + vocabulary * on_all)
         offset = logits.new_full((1, 1, 1), -ce_unit * on_all)
         if divergence is None:
             torch.add(offset, at_1.probs, alpha=of_p, out=logits)
         else:
-            kd_unit = kd_weight * temperature / (members - 1) / members
+            kd_unit = block.gradient_scale * kd_weight * temperature / (members - 1) / members
             if temperature == 1.0:  # p and q are one
                 _gradient_(divergence, at_1.probs, detach, kd_unit, offset, of_p)
             else:
