@@ -211,10 +211,13 @@ def _block_by_block(
         here = slice(start, start + size)
         logits = members.logits(here)
         of_others = {name: other.logits(here) for name, other in others.items()}
+        gradient = members.room_for_gradient(logits)
         for part in _slices(logits):
             there = slice(start + part.start, start + part.stop)
+            some = logits[part]
             block = LogitBlock(
-                logits=logits[part],
+                logits=some,
+                gradient=some if gradient is logits else gradient[part],
                 leaf_of=call.leaf_of,
                 target=target[there],
                 heads={name: widened(head[there]) for name, head in heads.items()},
@@ -231,9 +234,9 @@ def _block_by_block(
                 sums = found
             else:
                 sums.add_(found)
-            for name, gradient in by_head.items():
-                of_heads[name][there] = gradient
-        members.take_gradient_(here, logits)
+            for name, of_head in by_head.items():
+                of_heads[name][there] = of_head
+        members.take_gradient_(here, gradient)
         for name, other in others.items():
             other.take_gradient_(here, of_others[name])
     assert sums is not None

@@ -126,6 +126,13 @@ class Predictor:
         """Of a block: M x K x V. The next block overwrites them."""
         return self.projection.logits(self.features[here])
 
+    def room_for_gradient(self, logits: Tensor) -> Tensor:
+        """Where the gradient of a block's logits goes: their place, if operands have their type."""
+        kind = self.features.dtype
+        if kind == logits.dtype or not self.wants_gradient:
+            return logits
+        return torch.empty_like(logits, dtype=kind)
+
     def take_gradient_(self, here: slice, of_logits: Tensor) -> None:
         """Multiply out the gradient of a block's logits."""
         if not self.wants_gradient:

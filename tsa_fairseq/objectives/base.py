@@ -101,7 +101,7 @@ class Objective(ABC):
 
         Returns:
             The sums, without a graph, and the gradients of the heads wanted, by name; a head that
-            is not named has none. The gradients of logits replace the logits.
+            is not named has none. Those of logits go where the block says.
         """
         logits = block.logits.detach()
         heads = {name: head.detach() for name, head in block.heads.items()}
@@ -130,7 +130,7 @@ class Objective(ABC):
             of_logits, *rest = torch.autograd.grad(
                 loss, inputs, allow_unused=True, materialize_grads=True
             )
-            block.logits.copy_(of_logits)
+            block.gradient.copy_(of_logits)
             for name in block.wants_others:
                 block.others[name].copy_(rest.pop(0))
             by_head = dict(zip(block.wants_heads, rest, strict=True))

@@ -48,16 +48,18 @@ class LogitBlock(Block):
 
     Args:
         logits: N x K x V, float32 or wider, contiguous, a token's members side by side. They and
-            those of ``others`` are scratch: whoever works on the block overwrites them, with their
-            gradient if that is wanted.
+            those of ``others`` are scratch: whoever works on the block overwrites them.
+        gradient: where their gradient goes, if it is wanted: the logits themselves, or N x K x V in
+            another type. That of ``others`` takes their place.
         ramp: how far the distillation's weight has risen, from 0 to 1.
         gradient_scale: what all gradients are to be multiplied by.
-        wants_gradient: whether ``logits`` are to become their gradient.
+        wants_gradient: whether there is to be one.
         wants_heads: the heads whose gradients are wanted as well.
         wants_others: those of ``others`` that are to become their gradient.
     """
 
     logits: Tensor
+    gradient: Tensor
     ramp: float
     gradient_scale: float = 1.0
     wants_gradient: bool

@@ -99,7 +99,7 @@ def mutual_cross_entropy_(
     what follows it that of KL(sg[p_j] ‖ p_k), ``cover``; without a stop-gradient both count.
 
     Args:
-        block: its logits become the loss's gradient, scaled, if that is wanted.
+        block: its logits are overwritten.
         ce_weight: of the cross entropy.
         kd_weight, temperature, detach: of the divergence; a single member has none.
     """
@@ -145,6 +145,8 @@ def mutual_cross_entropy_(
                 _gradient_(divergence, at_t.probs, detach, kd_unit, offset, 0.0)
                 logits.add_(at_1.probs, alpha=of_p)
         logits.scatter_add_(-1, gold, logits.new_full((), -ce_unit * on_gold).expand(gold.shape))
+        if block.gradient is not logits:
+            block.gradient.copy_(logits)
     return sums
 
 

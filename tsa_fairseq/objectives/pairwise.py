@@ -1,6 +1,7 @@
 """What TSA, DML, R-Drop and the control have in common: leaves beside leaves."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from importlib.util import find_spec
 
 from torch import Tensor
 
@@ -32,7 +33,7 @@ class PairwiseObjective(Objective):
     def block_sums_(self, block: LogitBlock) -> tuple[LossSums, Mapping[str, Tensor]]:
         """The same sums, and the gradient of the loss in closed form."""
         members = block.logits.size(1)
-        sums = mutual_cross_entropy_(
+        sums = _closed_form(block)(
             block,
             self.cross_entropy_weight(members, block.ramp),
             self.kd_weight(members, block.ramp),
@@ -47,3 +48,13 @@ class PairwiseObjective(Objective):
         """For the formula."""
         kl = {"none": "KL(p_k ‖ p_j)", "seek": "KL(p_k ‖ sg[p_j])", "cover": "KL(sg[p_j] ‖ p_k)"}
         return f"mean_{{j≠k}} {kl[self.detach]}"
+
+
+def _closed_form(block: LogitBlock) -> Callable[..., LossSums]:
+    """A kernel where there is one for these logits, else torch's operations."""
+    if block.logits.is_cuda and find_spec("triton") is not None:
+        from tsa_fairseq.objectives import kernel
+
+        if kernel.serves(block):
+            return kernel.mutual_cross_entropy_
+    return mutual_cross_entropy_
