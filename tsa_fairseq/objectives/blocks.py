@@ -124,7 +124,8 @@ class LossSums:
     def of_members(self, members: list[int]) -> "LossSums":
         """With the cross entropies of some members only; the rest as it is."""
         leaf_of = tuple(self.leaf_of[member] for member in members)
-        return replace(self, leaf_of=leaf_of, nll=self.nll[members], smooth=self.smooth[members])
+        nll, smooth = chosen(self.nll, members), chosen(self.smooth, members)
+        return replace(self, leaf_of=leaf_of, nll=nll, smooth=smooth)
 
     def first_not_finite(self) -> str | None:
         """The first leaf and term that is NaN or infinite, such as ``leaf 2: kd is nan``."""
@@ -145,6 +146,11 @@ class LossSums:
                     where = "all leaves" if owners is None else f"leaf {owners[place]}"
                     return f"{where}: {name} is {number}"
         return None
+
+
+def chosen(by_member: Tensor, members: list[int]) -> Tensor:
+    """The entries of some members; a list as an index would be copied to a GPU, and waited for."""
+    return torch.stack([by_member[member] for member in members])
 
 
 def first_members(leaf_of: tuple[int, ...]) -> list[int]:

@@ -1,12 +1,13 @@
 """OKDDip: peers attend to each other, and a leader learns from all of them."""
 
 import math
+from itertools import combinations
 
 import torch
 from torch import Tensor
 
 from tsa_fairseq.objectives.base import TargetObjective
-from tsa_fairseq.objectives.blocks import TokenBlock
+from tsa_fairseq.objectives.blocks import TokenBlock, chosen
 from tsa_fairseq.objectives.divergence import tempered
 from tsa_fairseq.objectives.settings import Published
 
@@ -37,7 +38,7 @@ class OKDDip(TargetObjective):
         """KL from each peer's own target, and for the leader from the peers' mean: K x N."""
         log_probs = tempered(block.log_probs, self.settings.temperature)
         peers = self._peers(block)
-        mixed = self.as_target(block.log_probs[peers])  # P x N x V
+        mixed = self.as_target(chosen(block.log_probs, peers))  # P x N x V
         attention = self._attention(block, len(peers))  # N x P x P
         evenly = attention.new_full(attention.shape[:-1], -math.log(len(peers)))
         values = []
@@ -70,9 +71,8 @@ class OKDDip(TargetObjective):
 
     def figures(self, block: TokenBlock) -> dict[str, Tensor]:
         """The authors' measure: mean distance ‖p_a − p_b‖₂ between two peers."""
-        probs = block.log_probs[self._peers(block)].exp()
-        pairs = torch.combinations(torch.arange(probs.size(0)))
-        distances = [(probs[a] - probs[b]).norm(dim=-1) for a, b in pairs.tolist()]
+        probs = [block.log_probs[peer].exp() for peer in self._peers(block)]
+        distances = [(a - b).norm(dim=-1) for a, b in combinations(probs, 2)]
         return {"diversity": torch.stack(distances).mean(dim=0)}
 
     def divergence(self) -> str:

@@ -13,7 +13,7 @@ from torch import Tensor
 from tsa_fairseq.errors import UsageError
 from tsa_fairseq.loss.dense import dense_loss
 from tsa_fairseq.loss.fused import FusedLoss
-from tsa_fairseq.objectives.blocks import LossSums, first_members
+from tsa_fairseq.objectives.blocks import LossSums, chosen, first_members
 from tsa_fairseq.plugin.kd_flags import (
     CRITERION,
     TSAOnlineKDConfig,
@@ -49,6 +49,7 @@ class TSAOnlineKDCriterion(FairseqCriterion):
         self.label_smoothing = cfg.label_smoothing
         self.ignore_prefix_size = cfg.ignore_prefix_size
         self._prefix_checked = cfg.ignore_prefix_size == 0
+        self._number_is_known: bool | None = None
         self.trunk_gradient = cfg.kd_trunk_gradient or self.objective.trunk_gradient
         # no module, and so in no state dict
         self.teacher = Teacher(cfg.kd_teacher, task) if cfg.kd_teacher else None
@@ -86,9 +87,10 @@ class TSAOnlineKDCriterion(FairseqCriterion):
             output = output.at_tokens(lambda tensor: tensor[:, self.ignore_prefix_size :])
         real = target.ne(self.padding_idx)  # B x T
         self._check_prefix(sample, real, model.training)
+        number = self._number(sample, real)
         ramp = self.objective.settings.ramp(output.num_updates)
         if self.fused and reduce:
-            loss, sums = self._fused_loss(output, target, real, ramp)
+            loss, sums = self._fused_loss(output, target, real, number, ramp)
         else:
             loss, sums = dense_loss(
                 output, target, real, self.objective, ramp, self.label_smoothing, reduce
@@ -96,8 +98,8 @@ class TSAOnlineKDCriterion(FairseqCriterion):
         _check_finite(sums, output, real)
         sample_size = sample["target"].size(0) if self.sentence_avg else sample["ntokens"]
         logs = {
-            **self._logs(loss, sums, real),
-            "real_tokens": real.sum(),
+            **self._logs(loss, sums, number),
+            "real_tokens": number,
             "ntokens": sample["ntokens"],
             "nsentences": sample["target"].size(0),
             "sample_size": sample_size,
@@ -124,6 +126,18 @@ class TSAOnlineKDCriterion(FairseqCriterion):
                 )
         self._prefix_checked = True
 
+    def _number(self, sample: dict[str, Any], real: Tensor) -> int:
+        """How many real tokens there are: N.
+
+        fairseq's data sets count them as they make a batch; asking the tensor means waiting for a
+        GPU. Whether they count what is counted here, the first batch tells.
+        """
+        known = sample["ntokens"]
+        if self._number_is_known is None:
+            whole = isinstance(known, int) and not self.ignore_prefix_size
+            self._number_is_known = whole and int(real.sum()) == known
+        return known if self._number_is_known else int(real.sum())
+
     def _output(self, model: Any, net_input: dict[str, Any]) -> TreeOutput:
         """Of the tree, its heads and the teacher; in several views while training only."""
         teacher = None
@@ -146,9 +160,10 @@ class TSAOnlineKDCriterion(FairseqCriterion):
         return output
 
     def _fused_loss(
-        self, output: TreeOutput, target: Tensor, real: Tensor, ramp: float
+        self, output: TreeOutput, target: Tensor, real: Tensor, number: int, ramp: float
     ) -> tuple[Tensor, LossSums]:
-        tokens = real.flatten().nonzero().squeeze(-1)  # N, of B * T
+        # N, of B * T; sorting by a known number of them, unlike nonzero, does not wait for a GPU
+        tokens = real.flatten().sort(descending=True, stable=True).indices[:number]
 
         def without_pads(tensor: Tensor) -> Tensor:
             return tensor.flatten(0, 1).index_select(0, tokens)
@@ -167,12 +182,12 @@ class TSAOnlineKDCriterion(FairseqCriterion):
         except UsageError as error:
             raise SystemExit(error.code) from None
 
-    def _logs(self, loss: Tensor, sums: LossSums, real: Tensor) -> dict[str, Any]:
+    def _logs(self, loss: Tensor, sums: LossSums, number: int) -> dict[str, Any]:
         leaf_of = sums.leaf_of
         # a leaf that does not see all tokens says little about the model that translates
         shown = first_members(leaf_of) if self.views.cut > 0 else range(len(leaf_of))
         by_leaf = {
-            f"nll_leaf{leaf}": sums.nll[[m for m in shown if leaf_of[m] == leaf]].mean(0)
+            f"nll_leaf{leaf}": chosen(sums.nll, [m for m in shown if leaf_of[m] == leaf]).mean(0)
             for leaf in sorted(set(leaf_of))
         }
         logs: dict[str, Any] = {"loss": loss.data, "nll_loss": by_leaf["nll_leaf0"]}
@@ -181,7 +196,7 @@ class TSAOnlineKDCriterion(FairseqCriterion):
         if sums.compared:
             logs.update(sums.compared)
             weight = next((term.weight for term in sums.terms if term.name == "kd"), 0.0)
-            logs["kd_weight"] = weight * real.sum()
+            logs["kd_weight"] = weight * number
         return logs
 
     @classmethod

@@ -14,11 +14,11 @@ import torch
 from fairseq.data import Dictionary
 from fairseq.models import ARCH_CONFIG_REGISTRY, ARCH_MODEL_REGISTRY
 from fairseq.models.transformer import TransformerModel
-from torch import Tensor
+from torch import Tensor, nn
 
 from tsa_fairseq.errors import UsageError
 from tsa_fairseq.files.checkpoint import architecture, model_arguments, read_checkpoint, stored_data
-from tsa_fairseq.tree.layers import LayerInputs
+from tsa_fairseq.tree.layers import LayerInputs, Recorded
 from tsa_fairseq.tree.outputs import Prediction
 
 logger = logging.getLogger(__name__)
@@ -77,6 +77,7 @@ class Teacher:
                 f"{KD_TEACHER}: '{path}' does not fit its own arguments: {reason}"
             ) from None
         self.model = model.eval().requires_grad_(False)
+        self.recorded = self.model.decoder.layers = Recorded(self.model.decoder.layers)
         self.arguments = args
         self.layout = _layout(args)
         logger.info("%s: %s, %s", KD_TEACHER, path, args.arch)
@@ -87,9 +88,14 @@ class Teacher:
         return self.model.decoder.output_projection.weight
 
     @property
+    def layers(self) -> nn.ModuleList:
+        """Of its decoder."""
+        return self.recorded.row
+
+    @property
     def num_layers(self) -> int:
-        """Layers of its decoder."""
-        return len(self.model.decoder.layers)
+        """How many these are."""
+        return len(self.layers)
 
     @torch.no_grad()
     def __call__(self, net_input: dict[str, Tensor], like: Tensor, below: int) -> TeacherOutput:
@@ -104,14 +110,11 @@ class Teacher:
             self.model.to(like)
         encoded = self.model.encoder(net_input["src_tokens"], net_input["src_lengths"])
         target = net_input["prev_output_tokens"]
-        decoder = self.model.decoder
-        features, extra = decoder.extract_features(target, encoder_out=encoded)
+        features, extra = self.model.decoder.extract_features(target, encoder_out=encoded)
         state = extra["inner_states"][self.num_layers - below]
-        return TeacherOutput(
-            Prediction(features, self.output_matrix),
-            state,
-            LayerInputs.of_batch(decoder, target, encoded, state),
-        )
+        inputs = self.recorded.inputs
+        assert inputs is not None
+        return TeacherOutput(Prediction(features, self.output_matrix), state, inputs)
 
 
 def read_teacher(path: str, lazy: bool = False) -> tuple[dict[str, Any], Namespace]:

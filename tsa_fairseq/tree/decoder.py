@@ -9,7 +9,7 @@ from fairseq.models.transformer import TransformerDecoderBase
 from fairseq.modules import LayerNorm
 from torch import Tensor, nn
 
-from tsa_fairseq.tree.layers import FirstLayers, LayerInputs, dropped_layer, with_layer_drop
+from tsa_fairseq.tree.layers import FirstLayers, Recorded, dropped_layer, with_layer_drop
 from tsa_fairseq.tree.mixture import Mixture, mix
 from tsa_fairseq.tree.outputs import TreeRun
 from tsa_fairseq.tree.topology import Branch, Node, Topology
@@ -182,8 +182,9 @@ class TreeDecoder(TransformerDecoderBase):
         """
         depth, split = self.topology.depth, self.topology.split
         row = self._shared_layers(plan)
+        recorded = Recorded(row)
         trunk = self.leaf_decoder(0)
-        trunk.layers, trunk.layer_norm, trunk.project_out_dim = row, None, None
+        trunk.layers, trunk.layer_norm, trunk.project_out_dim = recorded, None, None
         _, extra = trunk.extract_features(
             prev_output_tokens,
             encoder_out=encoder_out,
@@ -195,9 +196,8 @@ class TreeDecoder(TransformerDecoderBase):
         attention = extra["attn"][0]
         # fairseq asks the last layer, and no other, for its attention to the source
         asked = None if plan.divided else (depth - 1, leaves[0])
-        inputs = LayerInputs.of_batch(
-            self, prev_output_tokens, encoder_out, embedded, incremental_state
-        )
+        inputs = recorded.inputs
+        assert inputs is not None
         for leaf in leaves:
             for node in self.topology.nodes(leaf)[split:]:
                 if node not in states:

@@ -3,7 +3,6 @@
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
-from fairseq.models.transformer import TransformerDecoderBase
 from fairseq.modules import LayerDropModuleList
 from torch import Tensor, nn
 
@@ -11,44 +10,13 @@ from tsa_fairseq.tree.views import ViewPlan
 
 
 class LayerInputs(NamedTuple):
-    """What every decoder layer is given beside its state."""
+    """What every decoder layer is given beside its state, as fairseq's decoder makes it."""
 
     encoder_out: Tensor  # S x B x D
     encoder_padding_mask: Tensor | None  # B x S, True at pads
+    incremental_state: dict[str, Any] | None  # of fairseq's, step by step
     self_attn_mask: Tensor | None  # T x T, -inf above the diagonal; None step by step
     self_attn_padding_mask: Tensor | None  # B x T, True at pads
-    incremental_state: dict[str, Any] | None  # of fairseq's, step by step
-
-    @classmethod
-    def of_batch(
-        cls,
-        decoder: TransformerDecoderBase,
-        prev_output_tokens: Tensor,
-        encoder_out: dict[str, list[Tensor]],
-        embedded: Tensor,
-        incremental_state: dict[str, Any] | None = None,
-    ) -> "LayerInputs":
-        """As fairseq's decoder makes them.
-
-        Args:
-            decoder: whose layers they are for.
-            prev_output_tokens: the target, shifted right; B x T.
-            encoder_out: what the encoder returned.
-            embedded: the first layer's state, T x B x D.
-            incremental_state: given, only the last position is computed.
-        """
-        step_by_step = incremental_state is not None
-        if step_by_step:
-            prev_output_tokens = prev_output_tokens[:, -1:]
-        padding = prev_output_tokens.eq(decoder.padding_idx)
-        encoder_padding = encoder_out["encoder_padding_mask"]
-        return cls(
-            encoder_out["encoder_out"][0],
-            encoder_padding[0] if encoder_padding else None,
-            None if step_by_step else decoder.buffered_future_mask(embedded),
-            padding if decoder.cross_self_attention or padding.any() else None,
-            incremental_state,
-        )
 
     def run(
         self, layer: Callable[..., Any], state: Tensor, need_attention: bool = False
@@ -125,3 +93,34 @@ def dropped_layer(state: Tensor, *_: Any, **__: Any) -> tuple[Tensor, None, None
     The view keeps its output apart from its input, for gradient hooks.
     """
     return state.view_as(state), None, None
+
+
+class Recorded(nn.ModuleList):
+    """A decoder's layers, and a last one that only notes what layers are given.
+
+    Whether there are pads at all, fairseq's decoder asks the tensor, for which a GPU has to be
+    waited for. Here it has asked already.
+
+    Args:
+        layers: run as they are.
+    """
+
+    def __init__(self, layers: nn.ModuleList) -> None:
+        super().__init__()
+        self.row = layers
+        self.inputs: LayerInputs | None = None
+
+    def __iter__(self) -> Iterator[Any]:
+        yield from self.row
+        yield self._note
+
+    def _note(
+        self,
+        state: Tensor,
+        *inputs: Any,
+        self_attn_mask: Tensor | None,
+        self_attn_padding_mask: Tensor | None,
+        **_: Any,
+    ) -> tuple[Tensor, None, None]:
+        self.inputs = LayerInputs(*inputs, self_attn_mask, self_attn_padding_mask)
+        return state, None, None
