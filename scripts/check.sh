@@ -7,11 +7,13 @@ ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 
 usage() {
     cat <<'EOF'
-usage: bash scripts/check.sh [--slow] [-- PYTEST-ARGUMENT...]
+usage: bash scripts/check.sh [--slow] [--kernel] [-- PYTEST-ARGUMENT...]
 
 Sets up .venv (scripts/setup.sh), then: ruff, mypy, the syntax of every shell script, pytest.
 
   --slow   also the tests marked slow
+  --kernel also the GPU's kernel, without a GPU by Triton's interpreter: installs triton in .venv if
+           it is not there (640 MB)
   --       what follows goes to pytest, e.g. -- tests/test_topology.py -k bad_tree
 EOF
 }
@@ -33,18 +35,22 @@ shell_syntax() {
 }
 
 main() {
-    local selection=(-m "not slow") bin=$ROOT/.venv/bin
+    local selection=(-m "not slow") kernel=no bin=$ROOT/.venv/bin
     while [ $# -gt 0 ]; do
         case $1 in
         --slow) selection=() ;;
+        --kernel) kernel=yes ;;
         -h | --help) usage && exit ;;
         --) shift && break ;;
-        *) die "unknown argument '$1'; expected --slow, --help, or -- and arguments for pytest" ;;
+        *) die "unknown argument '$1'; expected --slow, --kernel, --help, or -- and arguments for pytest" ;;
         esac
         shift
     done
     cd "$ROOT"
     bash scripts/setup.sh
+    if [ "$kernel" = yes ] && ! "$bin/python" -c 'import triton' 2>/dev/null; then
+        check "triton" "is the package index reachable?" "$bin/python" -m pip install --quiet --no-deps -r scripts/requirements/triton.txt
+    fi
     check "ruff check" "'.venv/bin/ruff check --fix' repairs some of it" "$bin/ruff" check --output-format concise .
     check "ruff format" "'.venv/bin/ruff format' repairs it" "$bin/ruff" format --check .
     check "mypy" "repair the types" "$bin/mypy" tsa_fairseq

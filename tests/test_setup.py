@@ -141,7 +141,7 @@ def test_check_refuses_unknown_argument():
     assert run.returncode == 1
     assert run.stderr == (
         "error: unknown argument '--fast'; "
-        "expected --slow, --help, or -- and arguments for pytest\n"
+        "expected --slow, --kernel, --help, or -- and arguments for pytest\n"
     )
 
 

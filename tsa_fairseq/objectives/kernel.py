@@ -23,7 +23,7 @@ TILE, WARPS = 4096, 8
 
 
 @triton.jit
-def _mutual_cross_entropy(
+def _mutual_cross_entropy(  # type: ignore[no-untyped-def]
     logits, target, gradient, figures, inverse_t, of_p, on_all, on_gold, kd_unit,
     V: tl.constexpr, K: tl.constexpr, ROWS: tl.constexpr, TILE_WORDS: tl.constexpr,
     TEMPERED: tl.constexpr, SEEKS: tl.constexpr, COVERS: tl.constexpr,

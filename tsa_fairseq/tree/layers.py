@@ -117,10 +117,18 @@ class Recorded(nn.ModuleList):
     def _note(
         self,
         state: Tensor,
-        *inputs: Any,
+        encoder_out: Tensor,
+        encoder_padding_mask: Tensor | None,
+        incremental_state: dict[str, Any] | None,
         self_attn_mask: Tensor | None,
         self_attn_padding_mask: Tensor | None,
         **_: Any,
     ) -> tuple[Tensor, None, None]:
-        self.inputs = LayerInputs(*inputs, self_attn_mask, self_attn_padding_mask)
+        self.inputs = LayerInputs(
+            encoder_out,
+            encoder_padding_mask,
+            incremental_state,
+            self_attn_mask,
+            self_attn_padding_mask,
+        )
         return state, None, None
