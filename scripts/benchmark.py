@@ -3,7 +3,8 @@
     python scripts/benchmark.py all --out docs/benchmark
 
 Suites: ``loss``, the loss alone; ``step``, whole training steps; ``all``, these two; ``decode``,
-translation; ``objectives``, training steps with every --kd-objective.
+translation; ``objectives``, training steps with every --kd-objective; ``kernel``, the arithmetic
+of the loss on a GPU.
 Every variant has a process of its own, and all of a suite are measured in turn, so that other work
 on the machine falls on all alike: compare the ratios, not the times.
 """
@@ -15,7 +16,7 @@ import tempfile
 from pathlib import Path
 
 import torch
-from bench import decode, loss, report, step
+from bench import decode, kernel, loss, report, step
 from bench.data import write_corpus
 from bench.measure import WorkerError, measure
 
@@ -95,6 +96,18 @@ def run_objectives(args: argparse.Namespace, folder: Path) -> list[report.Row]:
     )
 
 
+def run_kernel(args: argparse.Namespace, folder: Path) -> list[report.Row]:
+    """The closed form as torch's operations, compiled, and as our kernel."""
+    found = []
+    for words in args.vocabulary:
+        setting = f"K = {args.leaves}, N = {args.tokens}, V = {words}, {kernel.REPEATS} times"
+        say(f"kernel: {setting}")
+        cases = kernel.cases(args.leaves, args.tokens, words, args.fp16)
+        measured = measure(cases, args.rounds, say)
+        found += report.rows("kernel", setting, measured, args.device, args.fp16)
+    return found
+
+
 def _corpus(folder: Path, words: int) -> Path:
     corpus = folder / str(words)
     if not corpus.exists():
@@ -115,7 +128,13 @@ def _step_cases(args: argparse.Namespace, folder: Path, words: int) -> list[step
     )
 
 
-RUN = {"loss": run_loss, "step": run_step, "decode": run_decode, "objectives": run_objectives}
+RUN = {
+    "loss": run_loss,
+    "step": run_step,
+    "decode": run_decode,
+    "objectives": run_objectives,
+    "kernel": run_kernel,
+}
 
 
 def parser() -> argparse.ArgumentParser:
@@ -141,7 +160,7 @@ def parser() -> argparse.ArgumentParser:
     of_step.add_argument("--steps", type=int, default=1, help="of a round (default: %(default)s)")
     of_step.add_argument("--only", nargs="+", help="names of variants, beside stock fairseq")
     of_step.add_argument("--tree-flags", default="", help="of fairseq-train, for the trees alone")
-    of_loss = made.add_argument_group("loss")
+    of_loss = made.add_argument_group("loss and kernel")
     of_loss.add_argument("--leaves", type=int, default=4, help="K (default: %(default)s)")
     of_loss.add_argument("--tokens", type=int, default=4096, help="N (default: %(default)s)")
     of_loss.add_argument("--width", type=int, default=512, help="D (default: %(default)s)")
@@ -171,6 +190,8 @@ def check(args: argparse.Namespace) -> None:
         raise UsageError(f"--device: got '{args.device}'; expected one of cpu, cuda")
     if args.device == "cuda" and not torch.cuda.is_available():
         raise UsageError("--device: got 'cuda'; torch finds no GPU here")
+    if args.suite == "kernel" and args.device == "cpu":
+        raise UsageError("SUITE: kernel takes --device cuda")
     if args.fp16 and args.device == "cpu":
         raise UsageError("--fp16: takes --device cuda")
     if bool(args.data) != bool(args.checkpoint):

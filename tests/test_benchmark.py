@@ -76,7 +76,7 @@ def test_rows_and_table():
     assert (b.time_ratio, b.time_ratio_min, b.time_ratio_max) == (2.0, 1.0, 3.0)
     assert (b.rate, b.peak_mib, b.peak_ratio) == (round(30 / 13, 1), 100.0, 0.25)
     assert (
-        "| b | 3.00 (2.00 to 8.00) | 2 | 2.00 (1.00 to 3.00) | 100 MiB | 0.25 | 2.50 x |"
+        "| b | 3.00 (2.00 to 8.00) | 2 | 2.00 (1.00 to 3.00) | 100 MiB | 0.25 | 2.50 x | – |"
         in report.markdown(found).splitlines()
     )
 
@@ -215,7 +215,10 @@ def test_step_and_decode_suites(tmp_path):
 @pytest.mark.parametrize(
     ("argv", "message"),
     [
-        (["speed"], "SUITE: got 'speed'; expected one of loss, step, decode, objectives, all"),
+        (
+            ["speed"],
+            "SUITE: got 'speed'; expected one of loss, step, decode, objectives, kernel, all",
+        ),
         (["loss", "--rounds", "0"], "--rounds: got 0; expected 1 or more"),
         (
             ["loss", "--vocabulary", "100"],
@@ -224,6 +227,7 @@ def test_step_and_decode_suites(tmp_path):
         (["step", "--model", "x"], "--model: got 'x'; expected one of multi30k, iwslt_de_en"),
         (["step", "--device", "tpu"], "--device: got 'tpu'; expected one of cpu, cuda"),
         (["step", "--fp16"], "--fp16: takes --device cuda"),
+        (["kernel"], "SUITE: kernel takes --device cuda"),
         (["decode", "--data", "x"], "--data and --checkpoint: expected both or neither"),
         (
             ["step", "--only", "tree"],

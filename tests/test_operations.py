@@ -4,11 +4,16 @@ A large GPU takes longer to start a small operation than to do it, so that count
 costs there; and whatever asks a tensor for a value waits for all that was started.
 """
 
+import sys
+from pathlib import Path
+
 import pytest
 import torch
 from fairseq.criterions.label_smoothed_cross_entropy import LabelSmoothedCrossEntropyCriterion
 from helpers import make_batch
-from torch.utils._python_dispatch import TorchDispatchMode
+
+sys.path.insert(0, str(Path(__file__).parent.parent / "scripts"))
+from bench.operations import Started
 
 import tsa_fairseq.loss.fused
 
@@ -18,16 +23,14 @@ LENGTHS = (16, 20, 12, 16)
 SMALLER = 64**2
 GPU_MEMORY = 80 * 2**30
 WAIT = ("_local_scalar_dense", "nonzero", "masked_select", "equal")
-# They start nothing: they make room, or look at what is there in another way.
-FREE = ("empty", "new_empty", "empty_like", "empty_strided", "_unsafe_view", "detach", "lift_fresh")
 
 
-class Counter(TorchDispatchMode):
+class Counter(Started):
     """Operations, and among them those that would wait for a GPU."""
 
     def __init__(self):
         super().__init__()
-        self.started, self.waits = 0, []
+        self.waits = []
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         name = func.overloadpacket.__name__
@@ -37,10 +40,7 @@ class Counter(TorchDispatchMode):
         listed = name == "lift_fresh" and args[0].numel() > 1
         if name in WAIT or by_mask or listed:
             self.waits.append(name)
-        returns = func._schema.returns
-        is_view = any(r.alias_info is not None and not r.alias_info.is_write for r in returns)
-        self.started += not is_view and name not in FREE
-        return func(*args, **(kwargs or {}))
+        return super().__torch_dispatch__(func, types, args, kwargs)
 
 
 @pytest.fixture

@@ -20,10 +20,15 @@ STATUS = Path("/proc/self/status")
 
 @dataclass(frozen=True)
 class Work:
-    """What one call did: how many tokens or sentences, and its time if it took that itself."""
+    """What one call did: how many tokens or sentences.
+
+    Its time, if it took that itself; operations started, if it counted them, as when it is called
+    for the first time, which is not timed.
+    """
 
     amount: int
     seconds: float | None = None
+    operations: int = 0
 
 
 @dataclass(frozen=True)
@@ -54,6 +59,7 @@ class Measured:
     seconds: list[float]
     amounts: list[int]
     peak_bytes: int = 0
+    operations: int = 0
 
     @property
     def median(self) -> float:
@@ -125,9 +131,9 @@ def _worker(pipe: Connection, case: Case) -> None:
                 memory.cuda.synchronize()
             seconds = time.perf_counter() - begun
             if done.seconds is None:
-                pipe.send((seconds, done.amount, memory.bytes()))
+                pipe.send((seconds, done.amount, memory.bytes(), done.operations))
             else:  # it was done in yet another process
-                pipe.send((done.seconds, done.amount, 0))
+                pipe.send((done.seconds, done.amount, 0, 0))
     except (EOFError, BrokenPipeError):
         pass  # nobody waits for this process any more
     except Exception:
@@ -152,8 +158,9 @@ def measure(cases: list[Case], rounds: int, say: Callable[[str], None]) -> list[
             order = range(len(cases)) if number % 2 else reversed(range(len(cases)))
             for index in order:
                 workers[index].pipe.send(True)
-                seconds, amount, peak = workers[index].receive()
+                seconds, amount, peak, operations = workers[index].receive()
                 result = results[index]
+                result.operations = max(result.operations, operations)
                 result.peak_bytes = max(result.peak_bytes, peak)
                 if number:
                     result.seconds.append(seconds)

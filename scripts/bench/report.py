@@ -38,6 +38,7 @@ class Row:
     peak_mib: float | None
     peak_ratio: float | None
     multiply_adds: int
+    operations: int
     rounds: int
     device: str
     threads: int
@@ -90,6 +91,7 @@ def rows(
                 round(result.peak_bytes / MIB, 1) if result.peak_bytes else None,
                 _ratio(result.peak_bytes, measured[0].peak_bytes),
                 result.case.multiply_adds,
+                result.operations,
                 len(result.seconds),
                 device_name(device),
                 torch.get_num_threads(),
@@ -136,19 +138,20 @@ def markdown(found: list[Row]) -> str:
             f"**{suite}**: {setting}",
             "",
             f"| variant | seconds: median (min to max) | {unit} | time / {base.variant} "
-            "| peak memory above the loaded model | memory ratio | multiply-adds |",
-            "|---|---|---|---|---|---|---|",
+            "| peak memory above the loaded model | memory ratio | multiply-adds | operations |",
+            "|---|---|---|---|---|---|---|---|",
         ]
         for row in some:
             memory = "– | –"
             if row.peak_mib and row.peak_ratio:
                 memory = f"{row.peak_mib:,.0f} MiB | {row.peak_ratio:.2f}"
             cost = row.multiply_adds / base.multiply_adds if base.multiply_adds else 0
+            started = f"{row.operations:,}" if row.operations else "–"
             lines.append(
                 f"| {row.variant} | {row.seconds:.2f} ({row.seconds_min:.2f} to "
                 f"{row.seconds_max:.2f}) | {row.rate:,.0f} | {row.time_ratio:.2f} "
                 f"({row.time_ratio_min:.2f} to {row.time_ratio_max:.2f}) | {memory} "
-                f"| {f'{cost:.2f} x' if cost else '–'} |"
+                f"| {f'{cost:.2f} x' if cost else '–'} | {started} |"
             )
         settings = f"; {base.environment}" if base.environment else ""
         lines += [

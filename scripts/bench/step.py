@@ -10,6 +10,7 @@ import torch
 
 import tsa_fairseq
 from bench.measure import Case, Work
+from bench.operations import Started
 from tsa_fairseq.objectives import OBJECTIVES
 from tsa_fairseq.tree.cost import Dimensions, multiply_adds
 from tsa_fairseq.tree.topology import Topology
@@ -167,14 +168,22 @@ def prepare(training: Training) -> Callable[[], Work]:
             yield from iterators.GroupedIterator(epochs.next_epoch_itr(shuffle=True), 1)
 
     ahead = batches()
+    counted = False
 
     def work() -> Work:
+        nonlocal counted
         tokens = 0
         for _ in range(training.steps):
             samples = next(ahead)
             tokens += sum(sample["ntokens"] for sample in samples)
             with metrics.aggregate("train_inner"):
                 trainer.train_step(samples)
-        return Work(tokens)
+        operations = 0
+        if not counted:  # once, after the step that makes the optimizer's state
+            counted = True
+            with metrics.aggregate("train_inner"), Started() as counter:
+                trainer.train_step(next(ahead))
+            operations = counter.started
+        return Work(tokens, operations=operations)
 
     return work
