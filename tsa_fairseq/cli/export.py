@@ -112,8 +112,8 @@ def export(args: Namespace) -> str:
     scores: Scores | None = None
     if args.leaf == "best":
         metric = args.metric or DEFAULT_METRIC
-        scores = leaf_scores(metric, args.checkpoint, dictionaries.folder, progress, args.device)
-        checkpoint.check_unchanged()
+        state, of = checkpoint.state, args.checkpoint
+        scores = leaf_scores(metric, state, of, dictionaries.folder, progress, args.device)
         leaves = [scores.best]
     written = _write(args, checkpoint, leaves, contents, scores, teacher, check)
     lines = []

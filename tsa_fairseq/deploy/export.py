@@ -10,7 +10,13 @@ from typing import Any
 from torch import Tensor
 
 from tsa_fairseq.errors import UsageError
-from tsa_fairseq.files.checkpoint import checksum, model_arguments, read_checkpoint
+from tsa_fairseq.files.checkpoint import (
+    architecture,
+    check_fits,
+    checksum,
+    model_arguments,
+    read_checkpoint,
+)
 from tsa_fairseq.files.dictionaries import Dictionaries
 from tsa_fairseq.files.names import check_exists
 from tsa_fairseq.plugin.heads import HEADS_PREFIX, stored_bridge
@@ -49,10 +55,11 @@ class TreeCheckpoint:
         state = read_checkpoint(path, flag)
         arguments = model_arguments(state)
         if not hasattr(arguments, "tree"):
-            arch = getattr(arguments, "arch", None)
+            arch = architecture(arguments)
             raise UsageError(
                 f"{flag}: '{path}' is a model of --arch {arch}; expected a tsa_transformer"
             )
+        check_fits(state, path, flag)
         lacks = _lacking(state, arguments)
         if lacks is None:
             topology = Topology.parse(arguments.tree, arguments.decoder_layers)

@@ -60,7 +60,7 @@ def extended_by_task(
         UsageError: a file that the task needs cannot be read.
     """
     name = task_name(state)
-    if name == PLAIN or name not in tasks.TASK_REGISTRY:
+    if name == PLAIN:
         return None
     languages = {"data": folder, "source_lang": source, "target_lang": target}
     arguments = Namespace(**{**vars(model_arguments(state, "task")), "task": name, **languages})

@@ -1,4 +1,4 @@
-"""Texts that fairseq evaluates: a checkpoint with code in one is refused by every door."""
+"""The gate: a checkpoint with code where fairseq would run it is refused by every door."""
 
 import json
 from argparse import Namespace
@@ -15,10 +15,10 @@ from tsa_fairseq.plugin.teacher import Teacher
 FIELDS = ["adaptive_softmax_cutoff", "decoder_xformers_att_config", "encoder_xformers_att_config"]
 
 
-def refusal(flag, path, name, code):
+def refusal(flag, path, name, code, expected="numbers or a list of them"):
     return (
         f"{flag}: '{path}' is refused: its {name} is '{code:.40}', which fairseq would run as "
-        "code; expected numbers or a list of them; nothing of it was run"
+        f"code; expected {expected}; nothing of it was run"
     )
 
 
@@ -70,18 +70,20 @@ def test_a_stock_checkpoint(name, code, unharmed, task, build, tmp_path):
 
 
 def test_in_a_task_and_inside_of_json(code, unharmed, task, data, tmp_path):
-    for place, part, value, name in [
-        ("left_pad_source", "task", code, "left_pad_source"),
+    for place, part, value, name, *expected in [
+        ("left_pad_source", "task", code, "left_pad_source", "True or False"),
         ("kd_teacher_layout", "model", json.dumps({FIELDS[1]: code}), FIELDS[1]),
     ]:
         path = tmp_path / f"{place}.pt"
         save_tree(path, task, data)
         poison(path, place, value, part)
-        with pytest.raises(UsageError, match=exactly(refusal("--flag", path, name, code))):
+        with pytest.raises(
+            UsageError, match=exactly(refusal("--flag", path, name, code, *expected))
+        ):
             read_checkpoint(str(path), "--flag")
 
 
-@pytest.mark.parametrize("value", [None, "", "True", "[10, 20]", "10,20", "{'a': 'b'}", [10, 20]])
+@pytest.mark.parametrize("value", [None, "", "None", "[10, 20]", "10,20", "(10, 20)", [10, 20]])
 def test_literals_are_what_fairseq_stores(value, tree):
     poison(tree, FIELDS[0], value)
     read_checkpoint(str(tree), "--flag")
