@@ -7,7 +7,7 @@ from typing import Any
 
 from tsa_fairseq.errors import UsageError, check_choice
 from tsa_fairseq.files.dictionaries import Dictionaries
-from tsa_fairseq.files.folders import save
+from tsa_fairseq.files.whole import save
 
 TO_FLAG = "--to"
 # What it cannot do; of most of these, its converter takes no notice.

@@ -68,8 +68,9 @@ def _configuration(state: Mapping[str, Any]) -> dict[str, Any]:
     if old is not None:
         old = _mapping(old, "args")
         return {"model": _model(_old_positions(old), Namespace), "task": _task(old, dict)}
-    cfg = _mapping(state.get("cfg") or {}, "cfg")
-    model = cfg.get("model") or Namespace()  # parameters alone are enough to start from
+    cfg = _mapping(_first(state, "cfg", default={}), "cfg")
+    # parameters alone are enough to start from
+    model = _first(cfg, "model", default=Namespace())
     found: dict[str, Any] = {"model": _model(_mapping(model, "cfg's model"), _like(model))}
     if cfg.get("task") is not None:
         found["task"] = _task(_mapping(cfg["task"], "cfg's task"), _like(cfg["task"]))
@@ -80,6 +81,11 @@ def _configuration(state: Mapping[str, Any]) -> dict[str, Any]:
             found[name] = _numbers(name, _mapping(cfg[name], f"cfg's {name}"))
     # what they did is done by ours, and what they name is not fetched
     return {**found, "bpe": None, "tokenizer": None}
+
+
+def _first(given: Mapping[str, Any], *names: str, default: Any) -> Any:
+    """The first that is there; whether it is true is not asked, which a tensor does not say."""
+    return next((given[name] for name in names if given.get(name) is not None), default)
 
 
 def _mapping(given: Any, what: str) -> dict[str, Any]:
@@ -138,7 +144,7 @@ def _flat(given: dict[str, Any]) -> dict[str, Any]:
 
 
 def _task(given: dict[str, Any], layout: type) -> Any:
-    name = given.get("_name") or given.get("task") or "translation"
+    name = _first(given, "_name", "task", default="translation")
     if type(name) is not str or name not in known_fields.TASKS:
         raise Refused(
             f"is of --task {name if kinds.is_plain_text(name) else shown(name)}; expected "
@@ -153,7 +159,7 @@ def _task(given: dict[str, Any], layout: type) -> Any:
 
 def _criterion(given: Any) -> dict[str, Any] | None:
     fields = _mapping(given, "cfg's criterion")
-    name = fields.get("_name") or fields.get("criterion")
+    name = _first(fields, "_name", "criterion", default=None)
     if type(name) is not str or name not in known_fields.CRITERIONS:
         return None
     return {"_name": name, **_fields(fields, known_fields.criterion_fields(name))}

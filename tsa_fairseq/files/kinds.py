@@ -7,6 +7,7 @@ literal, and the literal is what is handed on.
 import ast
 import json
 import math
+import unicodedata
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -196,7 +197,7 @@ def is_plain_text(value: Any) -> bool:
     return (
         type(value) is str
         and len(value) <= _LENGTH
-        and value.isprintable()
+        and all(c.isprintable() or unicodedata.category(c) == "Zs" for c in value)
         and not any(mark in value for mark in _REFERENCES)
     )
 
