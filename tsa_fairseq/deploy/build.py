@@ -10,6 +10,7 @@ from omegaconf import OmegaConf
 
 from tsa_fairseq.files.building import in_one_line
 from tsa_fairseq.files.checkpoint import model_arguments
+from tsa_fairseq.files.task_dictionaries import check_task_files
 
 # A head for which a tree translates; all others are for training, and are not built.
 _GATED = "one"
@@ -38,6 +39,7 @@ def build(
         arguments["kd_objective"] = None
     tasked = {**vars(model_arguments(state, "task")), **task}
     tasked.update({name: value for name, value in _NOT_FOLLOWED.items() if name in tasked})
+    check_task_files(tasked)
     tasked.setdefault("_name", tasked.get("task", "translation"))
     legacy = "task" in tasked  # fairseq reads attributes of it
     sections = {

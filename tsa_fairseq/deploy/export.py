@@ -7,6 +7,7 @@ from argparse import Namespace
 from dataclasses import dataclass
 from typing import Any
 
+from fairseq.models import ARCH_CONFIG_REGISTRY
 from torch import Tensor
 
 from tsa_fairseq.errors import UsageError
@@ -62,6 +63,8 @@ class TreeCheckpoint:
         check_fits(state, path, flag)
         lacks = _lacking(state, arguments)
         if lacks is None:
+            # what one of an earlier release did not say is as its architecture has it
+            ARCH_CONFIG_REGISTRY[architecture(arguments) or "tsa_transformer"](arguments)
             topology = Topology.parse(arguments.tree, arguments.decoder_layers)
             found = cls(path, state, arguments, topology, sha256)
             found.check_unchanged(flag)

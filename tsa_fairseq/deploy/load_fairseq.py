@@ -1,5 +1,6 @@
 """Loads a checkpoint into fairseq, with its dictionaries and its text, to translate with it."""
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +34,9 @@ def load_fairseq(
         UsageError: a file is missing, broken or refused, or the model cannot do as asked.
     """
     choose_device(device, "device")  # refuses a GPU that is not there, before anything is read
-    folder, file = (place, place / MODEL["fairseq"]) if place.is_dir() else (place.parent, place)
+    folder, file = (
+        (place, place / MODEL["fairseq"]) if os.path.isdir(place) else (place.parent, place)
+    )
     state = read_checkpoint(str(file), "path")
     check_fits(state, str(file), "path")
     overrides: dict[str, Any] = {}

@@ -7,6 +7,7 @@ literal, and the literal is what is handed on.
 import ast
 import json
 import math
+import re
 import unicodedata
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ import numpy as np
 _LENGTH, _DEPTH, _ITEMS = 4096, 6, 4096
 # Of what fairseq's configurations are read by: a reference to elsewhere, and a value left open.
 _REFERENCES = ("${", "???")
+_LANGUAGE = re.compile(r"\w[\w.@+-]{0,63}")
 
 
 @dataclass(frozen=True)
@@ -111,6 +113,19 @@ def number(least: float, most: float) -> Kind:
 def text() -> Kind:
     """A line that refers to nothing else in a configuration."""
     return Kind("a line of text without '${'", lambda value: _need(value, is_plain_text(value)))
+
+
+def languages() -> Kind:
+    """Names of languages, of pairs of them too: parts of files' names, and of printed commands."""
+
+    def read(value: Any) -> Any:
+        found = value.split(",") if type(value) is str else value
+        fits = type(found) in (list, tuple) and len(found) <= _ITEMS
+        named = fits and all(type(one) is str and _LANGUAGE.fullmatch(one) for one in found)
+        _need(value, named)
+        return value if type(value) is str else list(value)
+
+    return Kind("names of languages, such as de or zh-Hans", read)
 
 
 def choice(choices: Sequence[Any]) -> Kind:

@@ -56,6 +56,7 @@ _OF_TASK = {
     r"eval_bleu(_detok)?_args": kinds.json_object(),
     r"eval_bleu_detok": kinds.choice(("space", "moses", "nltk")),
     r"max_(source|target)_positions": kinds.whole(1, 2**63 - 1),
+    r"(source|target)_lang|langs|lang_pairs": kinds.languages(),
     r"langtoks": kinds.literal(),
     r"sampling_weights": kinds.literal(),
     # of more data to train on, and of how to draw from them

@@ -40,7 +40,7 @@ def write_whole(out: Path, fill: Callable[[Path], None], check: Callable[[], Non
         UsageError: it cannot be written, or ``check`` says no.
     """
     out = Path(os.path.abspath(out))
-    made = [path for path in out.parents if not path.exists()]
+    made = [path for path in out.parents if not os.path.exists(path)]
     partial = temporary(out, "new")
     try:
         try:
@@ -55,7 +55,7 @@ def write_whole(out: Path, fill: Callable[[Path], None], check: Callable[[], Non
             raise _refusal(out, error) from None
     finally:
         shutil.rmtree(partial, ignore_errors=True)
-        if not out.exists():
+        if not os.path.exists(out):
             for path in made:
                 if path.is_dir() and not any(path.iterdir()):
                     path.rmdir()
@@ -67,7 +67,7 @@ def _replace(out: Path, new: Path) -> None:
     At once where the system can. Elsewhere, whatever happens in between, one of them is left, and
     :func:`tsa_fairseq.files.leftovers.clear` puts it back.
     """
-    there = out.exists()
+    there = os.path.exists(out)
     if _rename_at_once(new, out, _EXCHANGE if there else _NOREPLACE):
         return
     old = temporary(out, "old")
