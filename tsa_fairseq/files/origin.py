@@ -46,7 +46,8 @@ def _problem(said: Any) -> str | None:
         return f"max_positions is {positions!r:.40}; expected two numbers"
     for name, value in said.get("text", {}).items():
         if name not in _TEXT:
-            return f"its text has '{ascii(name[:40])[1:-1]}', which this release does not know; take a newer one"
+            shown = ascii(name[:40])[1:-1]
+            return f"its text has '{shown}', which this release does not know; take a newer one"
         # to Python, true is a whole number
         flag = isinstance(value, bool) and _TEXT[name] is not bool
         if flag or not isinstance(value, _TEXT[name]):

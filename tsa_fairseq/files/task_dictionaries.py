@@ -97,9 +97,9 @@ def check_task_files(task: Mapping[str, Any]) -> None:
         path = task.get(name)
         if path and not os.path.isfile(path):
             reason = "it is not a file" if os.path.exists(path) else os.strerror(errno.ENOENT)
-            task_named = task.get("_name") or task.get("task")
+            of = task.get("_name") or task.get("task")
             raise UsageError(
-                f"CHECKPOINT: its --task {task_named} takes '{path}', which cannot be read: {reason}"
+                f"CHECKPOINT: its --task {of} takes '{path}', which cannot be read: {reason}"
             )
 
 
