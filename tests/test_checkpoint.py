@@ -97,3 +97,16 @@ def test_checksum(tmp_path):
     message = f"--flag: '{tmp_path}' cannot be read: Is a directory"
     with pytest.raises(UsageError, match=exactly(message)):
         checksum(str(tmp_path), "--flag")
+
+
+def test_what_was_read_stays(tree):
+    """Though a training writes into the file; and what shares memory in it still does."""
+    state = torch.load(tree, weights_only=True)
+    shared = state["model"]["encoder.embed_tokens.weight"]
+    state["model"]["decoder.embed_tokens.weight"] = shared
+    torch.save(state, tree)
+    found = read_checkpoint(str(tree), "--flag")["model"]
+    with open(tree, "r+b") as file:
+        file.write(b"\x00" * tree.stat().st_size)
+    assert torch.equal(found["encoder.embed_tokens.weight"], shared)
+    assert found["encoder.embed_tokens.weight"] is found["decoder.embed_tokens.weight"]
