@@ -1,6 +1,7 @@
 """Checkpoints of others: damaged, or made to do harm. Each is refused in one line by every door."""
 
 import copy
+import json
 import math
 import pickle
 import random
@@ -8,6 +9,7 @@ import zipfile
 
 import pytest
 import torch
+from helpers import save_stock, save_tree
 from hostile import DOORS, STOCK_DOORS, TREE_DOORS, bring, command, fields_of, place
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -287,6 +289,8 @@ def test_what_is_not_followed(kind, door, at, tmp_path):
         tokenizer={"_name": "moses"},
         optimizer={"_name": "adam", "adam_betas": CODE},
     )
+    if kind == "tree":  # for which fairseq would build a tokenizer that is not installed
+        fields_of(state, "task").update(eval_bleu=True, eval_bleu_detok="nltk")
     state["task_state"] = {"anything": CODE}
     torch.save(state, at.path)
     assert bring(at, kind, door) is None
@@ -467,6 +471,33 @@ def test_sizes_that_the_file_does_not_have(name, kind, door, at):
         "vocabulary"
     )
     assert found == (teacher if said is None else fits)
+
+
+BRIDGES = {
+    "layers": (
+        dict(kd_bridge_layers=9000),
+        "its kd_bridge_layers is 9,000, and it has parameters of 2",
+    ),
+    "width": (
+        dict(kd_teacher_layout=json.dumps({"decoder_embed_dim": 60000})),
+        "its teacher's decoder_embed_dim is 60,000, and its heads.bridge.output_projection.weight "
+        "is (40, 16)",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", BRIDGES)
+def test_a_bridge_that_the_file_does_not_have(case, at, tmp_path):
+    teacher, path = tmp_path / "teacher.pt", tmp_path / "tree.pt"
+    save_stock(teacher, at.task)
+    save_tree(path, at.task, at.data, objective="sokd", teacher=teacher)
+    state = torch.load(path, weights_only=True)
+    fields, said = BRIDGES[case]
+    fields_of(state, "model").update(fields)
+    torch.save(state, at.path)
+    with pytest.raises(UsageError) as error:
+        command("export", at.path, at.out, "--leaf", "bridge")
+    assert str(error.value) == (f"CHECKPOINT: '{at.path}' does not fit its own arguments: {said}")
 
 
 def test_positions_without_end(at):

@@ -3,6 +3,7 @@
 What fairseq builds of the arguments is thereby never much larger than the file.
 """
 
+import json
 import math
 import re
 from argparse import Namespace
@@ -58,6 +59,7 @@ def check_sizes(model: Mapping[str, Tensor], arguments: Namespace) -> None:
         _check_layers(side, model, arguments)
         _check_widths(side, model, arguments)
         _check_positions(side, words.size(1), arguments)
+    _check_bridge(model, arguments)
     cutoffs = getattr(arguments, "adaptive_softmax_cutoff", None) or [0]
     if max(cutoffs) > model["decoder.embed_tokens.weight"].size(0):
         raise Refused(
@@ -101,9 +103,40 @@ def _check_tensor(name: Any, tensor: Any) -> None:
         )
 
 
+def _check_bridge(model: Mapping[str, Tensor], arguments: Namespace) -> None:
+    """Of SOKD's bridge, which is built of what the checkpoint says of its teacher."""
+    layers = _number_of_layers("heads.bridge", model)
+    given = getattr(arguments, "kd_bridge_layers", None)
+    if layers and given not in (None, layers):
+        raise Refused(
+            f"does not fit its own arguments: its kd_bridge_layers is {given:,}, and it has "
+            f"parameters of {layers:,}"
+        )
+    layout = json.loads(getattr(arguments, "kd_teacher_layout", None) or "{}")
+    for name, parameter, dimension in (
+        ("decoder_embed_dim", "output_projection.weight", 1),
+        ("decoder_ffn_embed_dim", "layers.0.fc1.weight", 0),
+    ):
+        tensor = model.get(f"heads.bridge.{parameter}")
+        given = layout.get(name)
+        if (
+            tensor is not None
+            and given is not None
+            and tensor.shape[dimension : dimension + 1] != (given,)
+        ):
+            raise Refused(
+                f"does not fit its own arguments: its teacher's {name} is {given:,}, and its "
+                f"heads.bridge.{parameter} is {tuple(tensor.shape)}"
+            )
+
+
+def _number_of_layers(where: str, model: Mapping[str, Tensor]) -> int:
+    pattern = re.compile(rf"{re.escape(where)}\.layers\.(\d{{1,9}})\.")
+    return len({match.group(1) for match in map(pattern.match, model) if match is not None})
+
+
 def _check_layers(side: str, model: Mapping[str, Tensor], arguments: Namespace) -> None:
-    pattern = re.compile(rf"{side}\.layers\.(\d{{1,9}})\.")
-    layers = len({match.group(1) for match in map(pattern.match, model) if match is not None})
+    layers = _number_of_layers(side, model)
     given = getattr(arguments, f"{side}_layers", None)
     keep = getattr(arguments, f"{side}_layers_to_keep", None)
     fits = given in (None, layers)
