@@ -202,6 +202,9 @@ def test_odd_names(tmp_path):
     assert leftovers(tmp_path) == [f".ab.{GONE}.new"]
     clear(tmp_path / "ab")
     assert leftovers(tmp_path) == []
+    (tmp_path / f".a[b].{GONE}.new").mkdir()
+    clear(tmp_path / "a[b]")
+    assert leftovers(tmp_path) == []
 
 
 SLOW = """
