@@ -184,7 +184,16 @@ def test_an_input_is_not_replaced(folder, capsys):
     )
     chosen = folder / "checkpoint3.pt"
     assert main(["average", str(chosen), str(folder), "--last", "1", "--force"]) == 1
-    assert capsys.readouterr().err.splitlines()[-1].endswith("expected another file")
+    assert capsys.readouterr().err == (
+        f"tsa-fairseq: error: OUT: '{chosen}' is no average of this program's; --force replaces "
+        "averages alone\n"
+    )
+    mean = folder / "checkpoint9.pt"
+    assert main(["average", str(mean), str(chosen)]) == 0
+    assert main(["average", str(mean), str(folder), "--last", "1", "--force"]) == 1
+    assert capsys.readouterr().err.splitlines()[-1] == (
+        f"tsa-fairseq: error: OUT: '{mean}' is one of the inputs; expected another file"
+    )
     assert path.read_bytes() == before
 
 

@@ -13,7 +13,7 @@ from omegaconf import OmegaConf
 
 import tsa_fairseq.files.checkpoint
 from tsa_fairseq.errors import UsageError
-from tsa_fairseq.files.checkpoint import checksum, read_checkpoint
+from tsa_fairseq.files.checkpoint import checksum, load_safely, read_checkpoint
 
 
 class Hostile:
@@ -45,7 +45,7 @@ def test_what_fairseq_stores_loads_without_running_code(tmp_path):
         "placeholder": _TensorPlaceholder(index=1),
         "type": typing.Any,
     }
-    loaded = read_checkpoint(saved(content, tmp_path), "--flag")
+    loaded = load_safely(saved(content, tmp_path), "--flag")
     assert loaded["args"].arch == "transformer"
     assert loaded["cfg"].list == [1, 2] and loaded["cfg"].args.tree == "2[1,1]"
     assert [c.dtype for c in loaded["counts"]] == [c.dtype for c in content["counts"]]
@@ -80,13 +80,15 @@ def test_torch_without_an_allow_list(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("old_format", [False, True])
-def test_looking_at_a_file_gives_what_reading_it_does(old_format, tmp_path):
-    path = str(tmp_path / "x.pt")
-    content = {"model": {"w": torch.arange(6.0)}, "args": argparse.Namespace(arch="transformer")}
-    torch.save(content, path, _use_new_zipfile_serialization=not old_format)
-    state = read_checkpoint(path, "--flag", lazy=True)
-    assert torch.equal(state["model"]["w"], content["model"]["w"])
-    assert state["args"] == content["args"]
+def test_looking_at_a_file_gives_what_reading_it_does(old_format, tree):
+    content = torch.load(tree, weights_only=True)
+    torch.save(content, tree, _use_new_zipfile_serialization=not old_format)
+    looked, read = (read_checkpoint(str(tree), "--flag", lazy=lazy) for lazy in (True, False))
+    assert looked["cfg"] == read["cfg"]
+    for state in (looked, read):
+        assert state["model"].keys() == content["model"].keys()
+        for name, tensor in content["model"].items():
+            assert torch.equal(state["model"][name], tensor)
 
 
 def test_checksum(tmp_path):
@@ -95,3 +97,16 @@ def test_checksum(tmp_path):
     message = f"--flag: '{tmp_path}' cannot be read: Is a directory"
     with pytest.raises(UsageError, match=exactly(message)):
         checksum(str(tmp_path), "--flag")
+
+
+def test_what_was_read_stays(tree):
+    """Though a training writes into the file; and what shares memory in it still does."""
+    state = torch.load(tree, weights_only=True)
+    shared = state["model"]["encoder.embed_tokens.weight"]
+    state["model"]["decoder.embed_tokens.weight"] = shared
+    torch.save(state, tree)
+    found = read_checkpoint(str(tree), "--flag")["model"]
+    with open(tree, "r+b") as file:
+        file.write(b"\x00" * tree.stat().st_size)
+    assert torch.equal(found["encoder.embed_tokens.weight"], shared)
+    assert found["encoder.embed_tokens.weight"] is found["decoder.embed_tokens.weight"]

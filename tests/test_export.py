@@ -8,11 +8,12 @@ import sys
 import pytest
 import torch
 from fairseq.models import ARCH_MODEL_REGISTRY
-from helpers import TREE, VARIANTS, TinyTask, command_line, save_stock, save_tree
+from helpers import TREE, VARIANTS, TinyTask, command_line, exactly, save_stock, save_tree
 
 import tsa_fairseq
 from tsa_fairseq.deploy.export import TreeCheckpoint
-from tsa_fairseq.files.checkpoint import model_arguments
+from tsa_fairseq.errors import UsageError
+from tsa_fairseq.files.checkpoint import model_arguments, read_checkpoint
 from tsa_fairseq.plugin.teacher import Teacher
 
 
@@ -185,8 +186,11 @@ def test_not_a_tree(task, tmp_path, capsys):
 def test_a_truncated_file(tree, tmp_path, capsys):
     tree.write_bytes(tree.read_bytes()[:5000])
     err = command_line(capsys, "export", tree, tmp_path / "out")[2]
-    assert err.startswith(f"tsa-fairseq: error: CHECKPOINT: '{tree}' cannot be loaded as a")
-    assert err.count("\n") == 1 and not list(tmp_path.glob("out*"))
+    assert err == (
+        f"tsa-fairseq: error: CHECKPOINT: '{tree}' is damaged: its archive is not whole, or not of "
+        "torch's kind\n"
+    )
+    assert not list(tmp_path.glob("out*"))
 
 
 @pytest.mark.parametrize("shared", [{}, dict(share_all_embeddings=True)])
@@ -322,3 +326,19 @@ def test_without_the_plugin(task, data, tmp_path, capsys):
         assert [score for _, score in found[out]] == pytest.approx(scores, abs=1e-5)
     scores = {tuple(score for _, score in hypotheses) for hypotheses in expected.values()}
     assert len(scores) == len(expected), "they differ from each other"
+
+
+def test_a_checkpoint_that_is_replaced_while_it_is_read(tree, monkeypatch):
+    """By a training: its SHA-256, which the export notes, would be of another one."""
+
+    def read(path, flag):
+        state = read_checkpoint(path, flag)
+        tree.write_bytes(b"another")
+        return state
+
+    monkeypatch.setattr("tsa_fairseq.deploy.export.read_checkpoint", read)
+    message = (
+        f"CHECKPOINT: '{tree}' was replaced while it was looked at; try again, or copy it first"
+    )
+    with pytest.raises(UsageError, match=exactly(message)):
+        TreeCheckpoint.read(str(tree))

@@ -88,8 +88,12 @@ def test_a_folder_that_appears_meanwhile_stays(tree, tmp_path, capsys, monkeypat
 
 @pytest.mark.parametrize("at", [0, 1])
 def test_an_interrupt_loses_nothing(at, tree, tmp_path, capsys, monkeypatch):
-    """Ctrl-C right after the old export was moved away, or right before the new one comes."""
+    """Ctrl-C right after the old export was moved away, or right before the new one comes.
+
+    On a system that cannot exchange them at once.
+    """
     out, rename, calls = tmp_path / "out", Path.rename, []
+    monkeypatch.setattr("tsa_fairseq.files.whole._rename_at_once", lambda *_: False)
     command_line(capsys, "export", tree, out, "--leaf", "1")
 
     def interrupted(path, target):
@@ -101,8 +105,8 @@ def test_an_interrupt_loses_nothing(at, tree, tmp_path, capsys, monkeypatch):
         return rename(path, target)
 
     monkeypatch.setattr(Path, "rename", interrupted)
-    with pytest.raises(KeyboardInterrupt):
-        command_line(capsys, "export", tree, out, "--leaf", "2", "--force")
+    done = command_line(capsys, "export", tree, out, "--leaf", "2", "--force")
+    assert done == (130, "", "tsa-fairseq: interrupted\n")
     assert json.loads((out / "export.json").read_text())["leaf"] == 1
     assert {path.name for path in tmp_path.iterdir()} == {"out", "bin", "tree.pt"}
 
@@ -130,11 +134,11 @@ def test_another_model_is_not_an_export(tree, data, tmp_path, capsys):
     assert len(list(out.iterdir())) == 3
 
 
-def test_an_export_of_any_language_is_replaced(tree, tmp_path, capsys):
-    out = tmp_path / "out"
-    command_line(capsys, "export", tree, out)
-    (out / "dict.en.txt").rename(out / "dict.zh-Hans.txt")
-    assert command_line(capsys, "export", tree, out, "--force")[0] == 0
+def test_an_export_of_any_language_is_replaced(tree, data, tmp_path, capsys):
+    out, pair = tmp_path / "out", ["-s", "de", "-t", "zh-Hans"]
+    (data / "dict.en.txt").rename(data / "dict.zh-Hans.txt")
+    assert command_line(capsys, "export", tree, out, *pair)[0] == 0
+    assert command_line(capsys, "export", tree, out, *pair, "--force")[0] == 0
 
 
 def test_places_that_are_no_folder(tree, tmp_path, capsys, monkeypatch):

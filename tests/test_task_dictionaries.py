@@ -142,3 +142,18 @@ def test_a_list_of_languages(checkpoint, data, tmp_path, capsys):
         f"tsa-fairseq: error: CHECKPOINT: its --task {NAME} takes '{file}', which cannot be read: "
         "No such file or directory\n"
     )
+
+
+@pytest.mark.parametrize("name", ["lang_dict", "source_dict", "fixed_dictionary"])
+def test_a_file_of_the_task_that_never_ends(name, checkpoint, tmp_path, capsys):
+    """A checkpoint may name any; only files are read."""
+    state = torch.load(checkpoint, weights_only=False)
+    setattr(state["cfg"]["task"], name, "/dev/zero")
+    torch.save(state, checkpoint)
+    said = (
+        f"CHECKPOINT: its --task {NAME} takes '/dev/zero', which cannot be read: it is not a file"
+    )
+    err = command_line(capsys, "export", checkpoint, tmp_path / "out", "-s", "de", "-t", "en")[2]
+    assert err == f"tsa-fairseq: error: {said}\n"
+    with pytest.raises(UsageError, match=exactly(said)):
+        tsa_fairseq.load(checkpoint, source_lang="de", target_lang="en")

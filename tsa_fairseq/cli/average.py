@@ -7,7 +7,10 @@ from tsa_fairseq.cli.progress import progress
 from tsa_fairseq.deploy.averaging import average, best, newest
 from tsa_fairseq.deploy.precision import DTYPES, cast, read_dtype
 from tsa_fairseq.errors import UsageError
-from tsa_fairseq.files.folders import check_file, save, write_file
+from tsa_fairseq.files.folders import check_file
+from tsa_fairseq.files.leftovers import clear
+from tsa_fairseq.files.ownership import mark_average
+from tsa_fairseq.files.whole import save, write_file
 
 
 def add_options(parser: ArgumentParser) -> None:
@@ -40,6 +43,7 @@ def average_checkpoints(args: Namespace) -> str:
     def check() -> None:
         check_file(args.out, args.force, paths)
 
+    clear(Path(args.out))
     check()
     given = [flag for flag, number in choose.items() if number is not None]
     if len(paths) == 1 and Path(paths[0]).is_dir():
@@ -51,7 +55,7 @@ def average_checkpoints(args: Namespace) -> str:
     elif given:
         raise UsageError(f"{given[0]}: takes one folder of checkpoints; expected no file names")
     state = average(paths, progress)
-    state["model"] = cast(state["model"], dtype)
+    state = mark_average({**state, "model": cast(state["model"], dtype)}, len(paths))
     write_file(args.out, lambda path: save(state, path), check)
     names = ", ".join(Path(path).name for path in paths)
     return f"{args.out}: the mean of {_checkpoints(len(paths))}, {names}"

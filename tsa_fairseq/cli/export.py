@@ -15,11 +15,13 @@ from tsa_fairseq.deploy.validation import METRICS, Scores, leaf_scores
 from tsa_fairseq.errors import UsageError, check_choice
 from tsa_fairseq.files.checkpoint import count_parameters
 from tsa_fairseq.files.dictionaries import Dictionaries
-from tsa_fairseq.files.folders import check_target, write_whole
+from tsa_fairseq.files.folders import check_target
+from tsa_fairseq.files.leftovers import clear
 from tsa_fairseq.files.names import MODEL, TARGETS
 from tsa_fairseq.files.task_dictionaries import task_name
 from tsa_fairseq.files.text import Text
 from tsa_fairseq.files.text_settings import find_text
+from tsa_fairseq.files.whole import write_whole
 from tsa_fairseq.plugin.teacher import read_teacher
 
 DEFAULT_METRIC = "nll"
@@ -104,6 +106,7 @@ def export(args: Namespace) -> str:
     def check() -> None:
         check_target(Path(args.out), args.force, inputs)
 
+    clear(Path(args.out))
     check()
     words = dictionaries.source_words.symbols, dictionaries.target_words.symbols
     Text(settings, "--subwords").check(*words)
@@ -112,8 +115,8 @@ def export(args: Namespace) -> str:
     scores: Scores | None = None
     if args.leaf == "best":
         metric = args.metric or DEFAULT_METRIC
-        scores = leaf_scores(metric, args.checkpoint, dictionaries.folder, progress, args.device)
-        checkpoint.check_unchanged()
+        state, of = checkpoint.state, args.checkpoint
+        scores = leaf_scores(metric, state, of, dictionaries.folder, progress, args.device)
         leaves = [scores.best]
     written = _write(args, checkpoint, leaves, contents, scores, teacher, check)
     lines = []

@@ -6,7 +6,9 @@ asked for, and torch and fairseq only for one that needs them.
 
 import argparse
 import logging
+import signal
 import sys
+import threading
 import warnings
 from argparse import Namespace
 from collections.abc import Callable, Iterator, Sequence
@@ -16,6 +18,10 @@ from typing import NamedTuple
 
 import tsa_fairseq
 from tsa_fairseq.errors import UsageError
+
+
+class _Ended(BaseException):
+    """SIGTERM came: what is half-written is taken away, as at Ctrl-C."""
 
 
 class Subcommand(NamedTuple):
@@ -40,13 +46,23 @@ SUBCOMMANDS = {
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one subcommand; 0 on success, 1 with one line on standard error for bad input."""
+    """Run one subcommand; 0 on success, 1 with one line on standard error for bad input.
+
+    130 and 143 if it was ended by Ctrl-C or SIGTERM, with one line, too.
+    """
     argv = sys.argv[1:] if argv is None else argv
     try:
-        args = build_parser(argv).parse_args(argv)
-        run: Callable[[Namespace], str | None] = args.run
-        with _quiet():
-            said = run(args)
+        with _ended_in_order():
+            args = build_parser(argv).parse_args(argv)
+            run: Callable[[Namespace], str | None] = args.run
+            with _quiet():
+                said = run(args)
+    except KeyboardInterrupt:
+        print("tsa-fairseq: interrupted", file=sys.stderr)
+        return 130
+    except _Ended:
+        print("tsa-fairseq: ended by SIGTERM", file=sys.stderr)
+        return 143
     except UsageError as error:
         print(f"tsa-fairseq: {error.code}", file=sys.stderr)
         return 1
@@ -74,6 +90,27 @@ def build_parser(argv: Sequence[str]) -> argparse.ArgumentParser:
                 tsa_fairseq.register()
             import_module(f"tsa_fairseq.cli.{name}").add_options(subparser)
     return parser
+
+
+@contextmanager
+def _ended_in_order() -> Iterator[None]:
+    """SIGTERM raises an exception, unless the process does something of its own with it."""
+    of_ours = (
+        threading.current_thread() is threading.main_thread()
+        and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+    )
+    if not of_ours:
+        yield
+        return
+
+    def end(*_: object) -> None:
+        raise _Ended
+
+    signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 @contextmanager

@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from tsa_fairseq.errors import UsageError, check_choice
+from tsa_fairseq.files.building import reason
 from tsa_fairseq.files.dictionaries import Dictionaries
-from tsa_fairseq.files.folders import save
+from tsa_fairseq.files.whole import save
 
 TO_FLAG = "--to"
 # What it cannot do; of most of these, its converter takes no notice.
@@ -91,11 +92,19 @@ def write_ctranslate2(
         converter.convert(str(made), quantization=quantization)
     except ValueError as error:
         _refuse([line[2:] for line in str(error).splitlines() if line.startswith("- ")])
+        raise _failed(error) from error
+    except OSError:  # a full disk, which is said of the folder
         raise
+    except Exception as error:  # it builds the model once more
+        raise _failed(error) from error
     source.unlink()
     for path in made.iterdir():
         path.rename(folder / path.name)
     made.rmdir()
+
+
+def _failed(error: Exception) -> UsageError:
+    return UsageError(f"{TO_FLAG}: got 'ctranslate2', whose converter fails: {reason(error)}")
 
 
 def _refuse(reasons: list[str]) -> None:

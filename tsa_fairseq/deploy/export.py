@@ -7,10 +7,17 @@ from argparse import Namespace
 from dataclasses import dataclass
 from typing import Any
 
+from fairseq.models import ARCH_CONFIG_REGISTRY
 from torch import Tensor
 
 from tsa_fairseq.errors import UsageError
-from tsa_fairseq.files.checkpoint import checksum, model_arguments, read_checkpoint
+from tsa_fairseq.files.checkpoint import (
+    architecture,
+    check_fits,
+    checksum,
+    model_arguments,
+    read_checkpoint,
+)
 from tsa_fairseq.files.dictionaries import Dictionaries
 from tsa_fairseq.files.names import check_exists
 from tsa_fairseq.plugin.heads import HEADS_PREFIX, stored_bridge
@@ -49,12 +56,15 @@ class TreeCheckpoint:
         state = read_checkpoint(path, flag)
         arguments = model_arguments(state)
         if not hasattr(arguments, "tree"):
-            arch = getattr(arguments, "arch", None)
+            arch = architecture(arguments)
             raise UsageError(
                 f"{flag}: '{path}' is a model of --arch {arch}; expected a tsa_transformer"
             )
+        check_fits(state, path, flag)
         lacks = _lacking(state, arguments)
         if lacks is None:
+            # what one of an earlier release did not say is as its architecture has it
+            ARCH_CONFIG_REGISTRY[architecture(arguments) or "tsa_transformer"](arguments)
             topology = Topology.parse(arguments.tree, arguments.decoder_layers)
             found = cls(path, state, arguments, topology, sha256)
             found.check_unchanged(flag)

@@ -1,6 +1,5 @@
 """The folder that an export makes, ready to use: model, vocabularies, subword models, origin."""
 
-import json
 import os
 import shlex
 from dataclasses import dataclass
@@ -14,10 +13,11 @@ from tsa_fairseq.deploy.export import TreeCheckpoint
 from tsa_fairseq.deploy.export_readme import readme
 from tsa_fairseq.deploy.precision import cast
 from tsa_fairseq.files.dictionaries import Dictionaries
-from tsa_fairseq.files.folders import save
-from tsa_fairseq.files.names import MODEL, ORIGIN, README
+from tsa_fairseq.files.names import MODEL, README
+from tsa_fairseq.files.ownership import write_origin
 from tsa_fairseq.files.task_dictionaries import arguments_for_export, task_name
 from tsa_fairseq.files.text_settings import TextSettings
+from tsa_fairseq.files.whole import save
 from tsa_fairseq.version import __version__
 
 
@@ -66,7 +66,7 @@ class ExportFolder:
         text, name = self.text.copy_to(folder), task_name(state)
         origin["text"] = text.as_json()
         (folder / README).write_text(readme(self.to, name, text, origin), encoding="utf-8")
-        (folder / ORIGIN).write_text(json.dumps(origin, indent=2) + "\n", encoding="utf-8")
+        write_origin(folder, origin)
 
 
 def command(folder: Path) -> str:

@@ -96,7 +96,7 @@ def load(
 
 def is_ctranslate2(place: Path) -> bool:
     """Whether a path is a folder with a model for CTranslate2."""
-    return place.is_dir() and (place / MODEL["ctranslate2"]).is_file()
+    return os.path.isdir(place) and (place / MODEL["ctranslate2"]).is_file()
 
 
 def _load_ctranslate2(

@@ -155,17 +155,31 @@ def _cores() -> int:
 
 
 def vocabularies(folder: Path) -> tuple[list[str], list[str]]:
-    """The words of source and target of a model for CTranslate2."""
+    """The words of source and target of a model for CTranslate2.
+
+    Raises:
+        UsageError: a file is not what CTranslate2 writes.
+    """
 
     def read(name: str) -> list[str] | None:
         for file in (folder / f"{name}_vocabulary.json", folder / f"{name}_vocabulary.txt"):
             if file.is_file():
-                text = file.read_text(encoding="utf-8")
-                return json.loads(text) if file.suffix == ".json" else text.split("\n")
+                return _words(file)
         return None
 
     shared = read("shared")
     return read("source") or shared or [], read("target") or shared or []
+
+
+def _words(file: Path) -> list[str]:
+    try:
+        text = file.read_text(encoding="utf-8")
+        words = json.loads(text) if file.suffix == ".json" else text.split("\n")
+    except (OSError, ValueError, RecursionError):
+        words = None
+    if not isinstance(words, list) or not all(isinstance(word, str) for word in words):
+        raise UsageError(f"path: '{file}' is no list of words, as CTranslate2 writes it")
+    return words
 
 
 def _longest(folder: Path) -> tuple[int, int]:

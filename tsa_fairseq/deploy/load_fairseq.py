@@ -1,18 +1,16 @@
 """Loads a checkpoint into fairseq, with its dictionaries and its text, to translate with it."""
 
+import os
 from pathlib import Path
 from typing import Any
 
 import torch
-from fairseq import checkpoint_utils
-from fairseq.models import ARCH_MODEL_REGISTRY
-from fairseq.models.transformer import TransformerModel
-from omegaconf import open_dict
 
+from tsa_fairseq.deploy.build import build
 from tsa_fairseq.deploy.device import choose_device
 from tsa_fairseq.deploy.hub_fairseq import Translator
 from tsa_fairseq.errors import UsageError
-from tsa_fairseq.files.checkpoint import architecture, model_arguments, read_checkpoint
+from tsa_fairseq.files.checkpoint import check_fits, model_arguments, read_checkpoint
 from tsa_fairseq.files.dictionaries import Dictionaries
 from tsa_fairseq.files.names import MODEL
 from tsa_fairseq.files.text import Text
@@ -36,9 +34,11 @@ def load_fairseq(
         UsageError: a file is missing, broken or refused, or the model cannot do as asked.
     """
     choose_device(device, "device")  # refuses a GPU that is not there, before anything is read
-    folder, file = (place, place / MODEL["fairseq"]) if place.is_dir() else (place.parent, place)
-    state = read_checkpoint(str(file), "path", lazy=True)
-    _check_architecture(state, file)
+    folder, file = (
+        (place, place / MODEL["fairseq"]) if os.path.isdir(place) else (place.parent, place)
+    )
+    state = read_checkpoint(str(file), "path")
+    check_fits(state, str(file), "path")
     overrides: dict[str, Any] = {}
     if inference is not None:
         if not hasattr(model_arguments(state), "tree"):
@@ -48,28 +48,8 @@ def load_fairseq(
     settings = find_text(folder, dictionaries.source, dictionaries.target, given)
     text = Text(settings)
     text.check(dictionaries.source_words.symbols, dictionaries.target_words.symbols)
-    overrides.update(
-        dictionaries.task_arguments(),
-        encoder_embed_path=None,
-        decoder_embed_path=None,
-    )
-    models, cfg, task = checkpoint_utils.load_model_ensemble_and_task(
-        [str(file)], arg_overrides=overrides
-    )
-    with open_dict(cfg):  # what they did is done by ours
-        cfg.bpe = cfg.tokenizer = None
+    model, cfg, task = build(state, str(file), "path", dictionaries.task_arguments(), overrides)
     if threads is not None:
         torch.set_num_threads(threads)
-    translator = Translator(cfg, task, models, text).eval()
+    translator = Translator(cfg, task, [model], text).eval()
     return translator.cuda() if device == "cuda" else translator
-
-
-def _check_architecture(state: dict[str, Any], file: Path) -> None:
-    """Refuse what is no Transformer: who knows what else fairseq does to build it."""
-    name = architecture(model_arguments(state))
-    model = ARCH_MODEL_REGISTRY.get(name)
-    if model is None or not issubclass(model, TransformerModel):
-        raise UsageError(
-            f"path: '{file}' is a model of --arch {name}; expected a tsa_transformer or fairseq's "
-            "transformer"
-        )

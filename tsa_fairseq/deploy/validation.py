@@ -11,6 +11,7 @@ import torch
 from tsa_fairseq.deploy.device import choose_device
 from tsa_fairseq.deploy.search import BEAM
 from tsa_fairseq.errors import UsageError
+from tsa_fairseq.files.building import reason
 from tsa_fairseq.files.subwords import kind_of
 
 METRICS = ("nll", "bleu")
@@ -53,7 +54,12 @@ class Scores:
 
 @torch.no_grad()
 def leaf_scores(
-    metric: str, path: str, data: str, say: Callable[[str], None], device: str | None = None
+    metric: str,
+    state: dict[str, Any],
+    path: str,
+    data: str,
+    say: Callable[[str], None],
+    device: str | None = None,
 ) -> Scores:
     """Every leaf's nll of the reference, or sacreBLEU of its translation.
 
@@ -61,29 +67,36 @@ def leaf_scores(
 
     Args:
         metric: one of :data:`METRICS`.
-        path: a tree's checkpoint, which was found safe to read.
+        state: of a tree's checkpoint, read and checked.
+        path: its file, for messages.
         data: what fairseq-preprocess made.
         say: shows progress.
         device: ``cpu`` or ``cuda``; a GPU if there is one if not given.
 
     Raises:
-        UsageError: there is no such device, no validation data, or no leaf that predicts anything.
+        UsageError: there is no such device, no validation data, or damaged ones, or no leaf that
+            predicts anything.
     """
-    from fairseq import checkpoint_utils
+    from tsa_fairseq.deploy.build import build
 
     chosen = choose_device(device, "--device")
-    models, _, task = checkpoint_utils.load_model_ensemble_and_task(
-        [path],
-        arg_overrides={"data": data, "encoder_embed_path": None, "decoder_embed_path": None},
-    )
+    model, _, task = build(state, path, "CHECKPOINT", {"data": data}, {})
     try:
         task.load_dataset(SUBSET)
     except FileNotFoundError:
         raise UsageError(
             f"--data: '{data}' has no {SUBSET} data; expected what fairseq-preprocess made"
         ) from None
-    model: Any = models[0].eval().to(chosen)
-    batches = list(_batches(model, task))
+    except Exception as error:  # fairseq unpacks what it finds there
+        raise _damaged(data, reason(error)) from error
+    model = model.eval().to(chosen)
+    try:
+        batches = list(_batches(model, task))
+        _check_words(batches, task)
+    except UsageError:
+        raise
+    except Exception as error:
+        raise _damaged(data, reason(error)) from error
     if not batches:
         raise UsageError(f"--data: '{data}' has no {SUBSET} sentence that the model can read")
     measure = _nll if metric == "nll" else _bleu
@@ -91,6 +104,23 @@ def leaf_scores(
     if not any(map(math.isfinite, found.values)):
         raise UsageError(f"CHECKPOINT: '{path}': no leaf has a {metric} that is a number")
     return found
+
+
+def _damaged(data: str, why: str) -> UsageError:
+    return UsageError(
+        f"--data: the {SUBSET} data of '{data}' are damaged: {why}; expected what "
+        "fairseq-preprocess made"
+    )
+
+
+def _check_words(batches: Sequence[dict[str, Any]], task: Any) -> None:
+    """Refuse what is no number of a word, which would be looked up all the same."""
+    sides = ("src_tokens", task.source_dictionary), ("prev_output_tokens", task.target_dictionary)
+    for sample in batches:
+        for name, words in sides:
+            numbers = sample["net_input"][name]
+            if numbers.min() < 0 or numbers.max() >= len(words):
+                raise ValueError(f"a word's number is not one of {len(words):,}")
 
 
 class _Moved(Sequence[dict[str, Any]]):

@@ -6,7 +6,6 @@ import hashlib
 import os
 import re
 import typing
-import zipfile
 from collections.abc import Mapping
 from typing import Any
 
@@ -14,8 +13,10 @@ import numpy as np
 import torch
 
 from tsa_fairseq.errors import UsageError
-from tsa_fairseq.files.evaluated import check_evaluated
+from tsa_fairseq.files.archive import Damaged, check_archive, is_archive
+from tsa_fairseq.files.gate import Refused, checked_state
 from tsa_fairseq.files.names import check_exists
+from tsa_fairseq.files.parameters import check_sizes, checked_parameters, own_copy
 
 # What of a state dict is no parameter.
 _BUFFERS = (".version", "._float_tensor")
@@ -54,17 +55,58 @@ def _fairseq_globals() -> list[Any]:
 
 
 def read_checkpoint(path: str, flag: str, lazy: bool = False) -> dict[str, Any]:
-    """The content of a fairseq checkpoint, on the CPU.
+    """The content of a fairseq checkpoint on the CPU, checked and made anew (:mod:`.gate`).
 
     Args:
         path: the file.
         flag: the option that named it, for the message.
         lazy: leave the tensors in the file, for who looks at all else and soon forgets the result:
-            a training may write into the file later.
+            a training may write into the file later. Their checksums are not compared.
 
     Raises:
-        UsageError: the file is missing, is no checkpoint, or contains more than tensors and what
-            fairseq itself stores.
+        UsageError: the file is missing, damaged or no checkpoint of a Transformer, contains more
+            than tensors and what fairseq itself stores, or a value that its field may not have.
+    """
+    stored = load_safely(path, flag, contents_only=lazy)
+    try:
+        state = checked_state(stored)
+        state["model"] = checked_parameters(state["model"])
+        if not lazy:
+            state["model"] = own_copy(state["model"])
+    except (Refused, MemoryError) as error:
+        reason = error if isinstance(error, Refused) else "takes more memory than there is"
+        raise UsageError(f"{flag}: '{path}' {reason}") from None
+    return state
+
+
+def check_fits(state: dict[str, Any], path: str, flag: str) -> None:
+    """Refuse, before it is built, a model that its arguments and its parameters contradict.
+
+    Args:
+        state: of :func:`read_checkpoint`.
+        path: its file, for the message.
+        flag: what named it.
+
+    Raises:
+        UsageError: they do, or embeddings are missing.
+    """
+    try:
+        check_sizes(state["model"], model_arguments(state))
+    except Refused as error:
+        raise UsageError(f"{flag}: '{path}' {error}") from None
+
+
+def load_safely(path: str, flag: str, contents_only: bool = False) -> Any:
+    """What torch's weights-only loader makes of a file whose checksums are right; nothing is run.
+
+    Args:
+        path: the file.
+        flag: the option that named it, for the message.
+        contents_only: see :func:`tsa_fairseq.files.archive.check_archive`.
+
+    Raises:
+        UsageError: the file is missing or damaged, or contains more than tensors and what fairseq
+            itself stores.
     """
     if not hasattr(torch.serialization, "add_safe_globals"):
         raise UsageError(
@@ -72,16 +114,19 @@ def read_checkpoint(path: str, flag: str, lazy: bool = False) -> dict[str, Any]:
         )
     check_exists(path, flag)
     try:
-        # files of old releases of torch are no zip files, and cannot be mapped
-        mapped = lazy and zipfile.is_zipfile(path)
-        state = torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
+        mapped = is_archive(path)
+        if mapped:
+            check_archive(path, contents_only)
+        # Mapped, no tensor can reach beyond the file. What old releases of torch wrote cannot be.
+        return torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
+    except Damaged as error:
+        raise UsageError(f"{flag}: '{path}' {error}") from None
+    except OSError as error:
+        reason = error.strerror or "it is no file"
+        raise UsageError(f"{flag}: '{path}' cannot be read: {reason}") from None
     except Exception as error:
         # torch raises UnpicklingError, RuntimeError, EOFError and others, by how the file is broken
-        raise UsageError(f"{flag}: '{path}' {_reason(error)}") from error
-    if not isinstance(state, dict) or not isinstance(state.get("model"), dict):
-        raise UsageError(f"{flag}: '{path}' is not a fairseq checkpoint: it holds no 'model'")
-    check_evaluated(state, path, flag)
-    return state
+        raise UsageError(f"{flag}: '{path}' {_reason(error)}") from None
 
 
 def model_arguments(state: dict[str, Any], part: str = "model") -> argparse.Namespace:
@@ -131,13 +176,14 @@ def checksum(path: str, flag: str) -> str:
 
 
 def _reason(error: Exception) -> str:
-    """What is wrong with a file, from the many lines that torch's loader says about it."""
-    text = str(error).strip()
-    foreign = re.search(r"Unsupported global: GLOBAL (\S+)", text)
+    """What is wrong with a file, in our own words: torch's advise to read it unsafely."""
+    foreign = re.search(r"GLOBAL ([\w.]+)", str(error))
     if foreign is not None:
         return (
             f"is refused: it contains {foreign.group(1)}, which is code and not among "
             "what fairseq's checkpoints hold; nothing of it was run"
         )
-    first_line = text.splitlines()[0] if text else type(error).__name__
-    return f"cannot be loaded as a checkpoint: {first_line}"
+    return (
+        "cannot be loaded as a checkpoint: it is damaged, no file of torch's, or holds more than "
+        "fairseq stores; nothing of it was run"
+    )

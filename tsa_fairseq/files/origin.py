@@ -28,6 +28,8 @@ def read_origin(folder: Path) -> dict[str, Any]:
         return {}
     try:
         said = json.loads(file.read_text(encoding="utf-8"))
+    except RecursionError:
+        raise UsageError(f"path: '{file}' cannot be read: it is nested too deeply") from None
     except (OSError, ValueError) as error:
         raise UsageError(f"path: '{file}' cannot be read: {str(error).splitlines()[0]}") from None
     problem = _problem(said)
@@ -41,12 +43,15 @@ def _problem(said: Any) -> str | None:
         return "it is no object"
     positions = said.get("max_positions", [1, 1])
     if not (isinstance(positions, list) and len(positions) == 2 and all(map(_positive, positions))):
-        return f"max_positions is {positions!r}; expected two numbers"
+        return f"max_positions is {positions!r:.40}; expected two numbers"
     for name, value in said.get("text", {}).items():
         if name not in _TEXT:
-            return f"its text has '{name}', which this release does not know; take a newer one"
-        if not isinstance(value, _TEXT[name]):
-            return f"its text's {name} is {value!r}"
+            shown = ascii(name[:40])[1:-1]
+            return f"its text has '{shown}', which this release does not know; take a newer one"
+        # to Python, true is a whole number
+        flag = isinstance(value, bool) and _TEXT[name] is not bool
+        if flag or not isinstance(value, _TEXT[name]):
+            return f"its text's {name} is {value!r:.40}"
         if isinstance(value, list) and not (len(value) <= 2 and all(map(_plain_name, value))):
             return f"its text's {name} is {value!r}; expected up to two names of files beside it"
     return None

@@ -1,8 +1,10 @@
 """Tasks that put words of their own into a dictionary, such as the names of languages."""
 
+import errno
 import logging
+import os
 from argparse import Namespace
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from fairseq import tasks
@@ -60,8 +62,9 @@ def extended_by_task(
         UsageError: a file that the task needs cannot be read.
     """
     name = task_name(state)
-    if name == PLAIN or name not in tasks.TASK_REGISTRY:
+    if name == PLAIN:
         return None
+    check_task_files(vars(model_arguments(state, "task")))
     languages = {"data": folder, "source_lang": source, "target_lang": target}
     arguments = Namespace(**{**vars(model_arguments(state, "task")), "task": name, **languages})
     logger = logging.getLogger("fairseq")
@@ -81,6 +84,25 @@ def extended_by_task(
     return [task.source_dictionary, task.target_dictionary]
 
 
+def check_task_files(task: Mapping[str, Any]) -> None:
+    """Refuse what a task would read and is no file: of a checkpoint it may be any name.
+
+    Args:
+        task: its arguments.
+
+    Raises:
+        UsageError: there is no such file, or it is none that ends.
+    """
+    for name in ("lang_dict", *_ELSEWHERE):
+        path = task.get(name)
+        if path and not os.path.isfile(path):
+            reason = "it is not a file" if os.path.exists(path) else os.strerror(errno.ENOENT)
+            of = task.get("_name") or task.get("task")
+            raise UsageError(
+                f"CHECKPOINT: its --task {of} takes '{path}', which cannot be read: {reason}"
+            )
+
+
 def arguments_for_export(task: dict[str, Any]) -> tuple[dict[str, Any], Sequence[str]]:
     """A task's arguments without files that an export does not carry, and its languages.
 
@@ -97,6 +119,7 @@ def arguments_for_export(task: dict[str, Any]) -> tuple[dict[str, Any], Sequence
                 f"CHECKPOINT: was trained with --{name.replace('_', '-')} '{task[name]}', which an "
                 "export cannot carry; expected a dict.LANGUAGE.txt of every language"
             )
+    check_task_files(task)
     if task.get("lang_dict"):
         with open(task["lang_dict"], encoding="utf-8") as file:
             languages = [line.strip() for line in file if line.strip()]

@@ -17,7 +17,14 @@ from fairseq.models.transformer import TransformerModel
 from torch import Tensor, nn
 
 from tsa_fairseq.errors import UsageError
-from tsa_fairseq.files.checkpoint import architecture, model_arguments, read_checkpoint, stored_data
+from tsa_fairseq.files.building import in_one_line
+from tsa_fairseq.files.checkpoint import (
+    architecture,
+    check_fits,
+    model_arguments,
+    read_checkpoint,
+    stored_data,
+)
 from tsa_fairseq.tree.layers import LayerInputs, Recorded
 from tsa_fairseq.tree.outputs import Prediction
 
@@ -64,18 +71,14 @@ class Teacher:
 
     def __init__(self, path: str, task: Any) -> None:
         state, args = read_teacher(path)
+        check_fits(state, path, KD_TEACHER)
         _check_dictionaries(path, state, task)
         # the parameters are in the file: nothing else is read
         args.encoder_embed_path = args.decoder_embed_path = None
-        with torch.random.fork_rng(devices=[]):  # what is drawn here is overwritten
-            model = TransformerModel.build_model(args, task)
-        try:
+        with in_one_line(path, KD_TEACHER):
+            with torch.random.fork_rng(devices=[]):  # what is drawn here is overwritten
+                model = TransformerModel.build_model(args, task)
             model.load_state_dict(state["model"], strict=True)
-        except RuntimeError as error:
-            reason = str(error).strip().splitlines()[-1].strip()
-            raise UsageError(
-                f"{KD_TEACHER}: '{path}' does not fit its own arguments: {reason}"
-            ) from None
         self.model = model.eval().requires_grad_(False)
         self.recorded = self.model.decoder.layers = Recorded(self.model.decoder.layers)
         self.arguments = args

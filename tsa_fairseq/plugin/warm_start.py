@@ -46,11 +46,10 @@ def warm_start(model: Any, path: str) -> None:
 
 
 def _check_format(path: str, loaded: dict[str, Tensor], model: Any) -> None:
-    for name, tensor in loaded.items():
-        if not isinstance(tensor, Tensor):
-            raise UsageError(f"{INIT_FROM}: '{path}' does not fit leaf 0: its {name} is no tensor")
     version = loaded.get("decoder.version")
-    if model.decoder.layer_norm is not None and (version is None or version.item() < 3):
+    if model.decoder.layer_norm is not None and (
+        version is None or version.numel() != 1 or version.item() < 3
+    ):
         raise UsageError(
             f"{INIT_FROM}: '{path}' is a pre-norm model without a final norm, "
             "as early releases of fairseq made; expected one with decoder.version 3"
