@@ -502,7 +502,7 @@ def test_one_leaf_logs_what_fairseq_logs(build, batch, criterion):
     ("flags", "message"),
     [
         (dict(kd_alpha=2.0), "--kd-alpha: got 2; expected a number from 0 to 1"),
-        (dict(kd_temperature=0.0), "--kd-temperature: got 0; expected a number above 0"),
+        (dict(kd_temperature=0.0), "--kd-temperature: got 0; expected a number from 0.01 to 10000"),
         (dict(kd_objective="x"), f"--kd-objective: got 'x'; expected one of {NAMES}"),
         (dict(kd_direction="x"), "--kd-direction: got 'x'; expected one of seek, cover"),
         (dict(kd_rampup_updates=-3), "--kd-rampup-updates: got -3; expected 0 or more"),

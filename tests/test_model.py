@@ -105,7 +105,7 @@ def test_no_flag_collides_with_fairseqs(tmp_path):
             {"tree": "2[1,1]", "tree_inference": "leaf:2"},
             "--tree-inference: got 'leaf:2'; the tree '2[1,1]' has leaf:0 to leaf:1",
         ),
-        ({"decoder_layers": 0}, "--decoder-layers: got 0; expected 1 or more"),
+        ({"decoder_layers": 0}, "--decoder-layers: got 0; expected 1 to 1,024"),
         (
             {"tree_init_from": "nowhere.pt"},
             "--tree-init-from: 'nowhere.pt' does not exist or is not a file",

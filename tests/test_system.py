@@ -375,7 +375,7 @@ def test_a_refusal_is_one_line_and_nothing_is_written(data, tmp_path):
         ),
         (
             [*TREE, "--kd-temperature", "0"],
-            "error: --kd-temperature: got 0; expected a number above 0",
+            "error: --kd-temperature: got 0; expected a number from 0.01 to 10000",
         ),
         (
             [*TREE, "--kd-objective", "x"],
@@ -440,7 +440,7 @@ def test_a_refusal_is_one_line_and_nothing_is_written(data, tmp_path):
         ),
         (
             [*TREE, "--kd-temperature", "1e-39"],
-            "error: at update 0, leaf 0: kd is nan; the checkpoints written so far are good",
+            "error: --kd-temperature: got 1e-39; expected a number from 0.01 to 10000",
         ),
         (
             [*PLAIN, "--criterion", "tsa_online_kd"],

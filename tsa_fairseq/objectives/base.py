@@ -77,9 +77,13 @@ class Objective(ABC):
         members = block.log_probs.size(0)
         if members < self.least_members:
             return []
-        kd = self.settings.temperature**2 * self.distillation(block)
+        kd = self.squared(self.distillation(block), block)
         weight = self.kd_weight(members, ramp)
         return [Term("kd", weight, kd), *self.further_terms(block, ramp)]
+
+    def squared(self, divergence: Tensor, block: TokenBlock) -> Tensor:
+        """T² times a divergence, in the block's type: at extreme temperatures it comes in another."""
+        return (self.settings.temperature**2 * divergence).to(block.log_probs.dtype)
 
     def sums(self, block: TokenBlock, ramp: float, total: Callable[[Tensor], Tensor]) -> LossSums:
         """The parts of the loss of a block, with a graph; ``total`` sums over its tokens."""

@@ -24,7 +24,7 @@ from tsa_fairseq.plugin.teacher import KD_TEACHER, read_teacher
 from tsa_fairseq.plugin.warm_start import INIT_FROM
 from tsa_fairseq.tree.mixture import MIXTURES, Mixture
 from tsa_fairseq.tree.peers import PEER_STARTS
-from tsa_fairseq.tree.topology import Topology
+from tsa_fairseq.tree.topology import Topology, check_layers
 
 
 def complete_arguments(args: Namespace) -> None:
@@ -36,8 +36,8 @@ def complete_arguments(args: Namespace) -> None:
         UsageError: a bad tree or leaf, or an option that cannot work with a tree.
     """
     base_architecture(args)
-    if args.decoder_layers < 1:
-        raise UsageError(f"--decoder-layers: got {args.decoder_layers}; expected 1 or more")
+    check_layers("--encoder-layers", args.encoder_layers)
+    check_layers("--decoder-layers", args.decoder_layers)
     # fairseq-train parses its command line: a checkpoint's arguments have the model's name, too
     training = (
         hasattr(args, "save_dir") and hasattr(args, "max_update") and not hasattr(args, "_name")
@@ -130,8 +130,11 @@ def _refuse_unsupported(args: Namespace, training: bool) -> None:
             raise UsageError(f"{flag}: got '{value}'; it cannot be used with a tree: {reason}")
 
 
-def inference(text: str) -> int | Mixture:
+def inference(text: object) -> int | Mixture:
     """The leaf that ``--tree-inference`` names, or the mixture of all.
+
+    Args:
+        text: of the command line, or whatever ``--model-overrides`` has there.
 
     Raises:
         UsageError: it names none.
@@ -139,9 +142,11 @@ def inference(text: str) -> int | Mixture:
     for mixture in MIXTURES:
         if text == mixture:
             return mixture
-    match = re.fullmatch(r"leaf:([0-9]+)", text)
+    # no more digits than Python reads
+    match = re.fullmatch(r"leaf:([0-9]{1,9})", str(text))
     if match is None:
         raise UsageError(
-            f"--tree-inference: got '{text}'; expected leaf:N, such as leaf:0, ensemble or gate"
+            f"--tree-inference: got '{text!s:.80}'; "
+            "expected leaf:N, such as leaf:0, ensemble or gate"
         )
     return int(match.group(1))
