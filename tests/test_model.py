@@ -20,6 +20,10 @@ TRAINING = {
     "restore_file": "checkpoint_last.pt",
     "reset_optimizer": False,
     "max_update": 1,
+    "cpu": True,
+    "distributed_init_method": None,
+    "distributed_world_size": 1,
+    "disable_validation": False,
     "criterion": "tsa_online_kd",
 }
 

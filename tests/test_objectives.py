@@ -91,7 +91,10 @@ def test_formula(settings, formula):
         (dict(ce_weight=math.inf), "--kd-ce-weight: got inf; expected a number of 0 or more"),
         (dict(temperature=0.0), "--kd-temperature: got 0; expected a number from 0.01 to 10000"),
         (dict(temperature=-2.0), "--kd-temperature: got -2; expected a number from 0.01 to 10000"),
-        (dict(temperature=math.inf), "--kd-temperature: got inf; expected a number from 0.01 to 10000"),
+        (
+            dict(temperature=math.inf),
+            "--kd-temperature: got inf; expected a number from 0.01 to 10000",
+        ),
         (dict(direction="up"), "--kd-direction: got 'up'; expected one of seek, cover"),
         (dict(rampup_updates=-1), "--kd-rampup-updates: got -1; expected 0 or more"),
     ],

@@ -14,7 +14,8 @@ Detach = Literal["none", "seek", "cover"]
 
 # Other temperatures are computed in float64. T² KL stays of the size of 1 however large T is, but
 # is T² times a difference of numbers of the size of log V, which float32 has to some 1e-6: at
-# T = 10 it is off by 1e-4 nats, at T = 1,000 by 1. At small T, z / T has few digits behind the point.
+# T = 10 it is off by 1e-4 nats, at T = 1,000 by 1. At small T, z / T has few digits behind the
+# point.
 NARROW = (0.1, 10.0)
 
 

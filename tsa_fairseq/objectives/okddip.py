@@ -30,6 +30,7 @@ class OKDDip(TargetObjective):
     published = Published("okddip", temperature=3.0, ramp_share=80 / 300)
     least_leaves = 3
     head = "peer_attention"
+    logged = ("diversity",)
     copies = 11
     shows_stop_gradient = False  # α keeps its gradient
 

@@ -25,6 +25,7 @@ class ONE(TargetObjective):
     published = Published("one", temperature=3.0, ramp_share=80 / 300)
     least_leaves = 2
     head = "gate"
+    logged = ("nll_gated",)
 
     def distillation(self, block: TokenBlock) -> Tensor:
         """KL from the gated ensemble: K x N."""

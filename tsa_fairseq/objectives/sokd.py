@@ -23,6 +23,7 @@ class SOKD(TargetObjective):
     published = Published("sokd", temperature=4.0)
     least_members = 1
     needs_teacher = True
+    logged = ("nll_teacher", "nll_bridge")
     head = "bridge"
     copies = 9
 
