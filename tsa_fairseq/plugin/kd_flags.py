@@ -108,6 +108,7 @@ class TSAOnlineKDConfig(FairseqDataclass):
     )
     sentence_avg: bool = II("optimization.sentence_avg")
     max_update: int = II("optimization.max_update")
+    save_dir: str = II("checkpoint.save_dir")
 
 
 def objective_from_flags(flags: Any) -> Objective:

@@ -51,6 +51,12 @@ def is_first_process() -> bool:
     return not running or torch.distributed.get_rank() == 0
 
 
+def world_size() -> int:
+    """How many processes this training has."""
+    running = torch.distributed.is_available() and torch.distributed.is_initialized()
+    return torch.distributed.get_world_size() if running else 1
+
+
 def _follow_launcher(args: Namespace) -> None:
     launched = all(name in os.environ for name in LAUNCHED)
     number = int(os.environ["WORLD_SIZE"]) if launched else 1

@@ -14,10 +14,11 @@ from typing import Any
 
 from tsa_fairseq.errors import UsageError
 from tsa_fairseq.files.checkpoint import read_checkpoint
+from tsa_fairseq.files.names import check_exists
 
 logger = logging.getLogger(__name__)
 
-RESTORE, LAST = "--restore-file", "checkpoint_last.pt"
+RESTORE, FINETUNE, LAST = "--restore-file", "--finetune-from-model", "checkpoint_last.pt"
 
 
 def to_resume(args: Namespace) -> tuple[str, str | None]:
@@ -43,11 +44,15 @@ def avoid_torn_checkpoint(args: Namespace) -> None:
         args: parsed by fairseq-train; ``restore_file`` becomes the other one.
 
     Raises:
-        UsageError: no other is whole, or the torn file is one that a flag names.
+        UsageError: no other is whole, or the torn file is one that a flag names; or the file of
+            ``--finetune-from-model`` is missing.
     """
     flag, path = to_resume(args)
     if path is None:
-        return
+        if args.finetune_from_model is None:
+            return
+        flag, path = FINETUNE, args.finetune_from_model
+        check_exists(path, flag)
     problem = torn(path)
     if problem is None:
         return
