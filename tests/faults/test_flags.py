@@ -39,9 +39,10 @@ def test_refused(name, argv, answer, tree, data, request, tmp_path, monkeypatch,
     argv = [words.get(word, word) for word in argv]
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("sys.stdin", io.StringIO("w1 w2\n"))
-    before, start = files_under(tmp_path), time.monotonic()
     if name == "train":
         given = arguments(request.getfixturevalue("digits"), "save", "--max-update", "1", *argv)
+    before, start = files_under(tmp_path), time.monotonic()
+    if name == "train":
         monkeypatch.setattr("sys.argv", ["fairseq-train", *given])
         with pytest.raises(SystemExit) as raised:
             fairseq_cli.train.cli_main()

@@ -4,10 +4,12 @@ FAULT_NAN=RANK:UPDATE:WHAT  a number of the loss or its gradient is not finite i
 FAULT_DIE=RANK:UPDATE       a process kills itself
 FAULT_TERM=UPDATE           the process is told to end by SIGTERM
 FAULT_COPY=N                the Nth copy of a checkpoint is cut in the middle, by SIGKILL
+FAULT_FULL=BYTES            no file can be larger, as on a full disk
 """
 
 import math
 import os
+import resource
 import shutil
 import signal
 
@@ -20,6 +22,10 @@ def happen():
     import tsa_fairseq  # noqa: F401 - registers the criterion
     from tsa_fairseq.plugin.criterion import TSAOnlineKDCriterion
 
+    if "FAULT_FULL" in os.environ:
+        most = int(os.environ["FAULT_FULL"])
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (most, most))
     rank = os.environ.get("RANK", "0")
     forward, copied = TSAOnlineKDCriterion.forward, []
 

@@ -39,15 +39,26 @@ def start(argv, **environment):
     )  # fmt: skip
 
 
-def launch(argv, processes=2, timeout=120, **environment):
-    """The same by torchrun: status and output."""
+def pair(argv, timeout=150, **environment):
+    """Two processes of one training, as torchrun starts them: status and output of each."""
+    place = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port()), "WORLD_SIZE": "2"}
+    both = [start(argv, RANK=str(rank), **place, **environment) for rank in range(2)]
+    try:
+        return [finished(process, timeout) for process in both]
+    finally:
+        for process in both:
+            process.kill()
+
+
+def launch(argv, timeout=150):
+    """Two processes by torchrun itself: status and output of all together."""
     command = [
-        *(sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", str(processes)),
+        *(sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2"),
         *("--master-port", str(free_port()), str(TRAIN), *argv),
     ]
     done = subprocess.run(
         command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=timeout,
-        env={**os.environ, **HERE, **environment},
+        env={**os.environ, **HERE},
     )  # fmt: skip
     return done.returncode, done.stdout
 
@@ -65,9 +76,7 @@ def finished(process, timeout=120):
 
 def errors(output):
     """The lines in which a training says why it ends; a traceback counts as one."""
-    return [
-        line for line in output.splitlines() if line.startswith(("error:", "Traceback (most"))
-    ]
+    return [line for line in output.splitlines() if line.startswith(("error:", "Traceback (most"))]
 
 
 def updates_of(path):

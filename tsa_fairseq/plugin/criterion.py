@@ -65,7 +65,8 @@ class TSAOnlineKDCriterion(FairseqCriterion):
         self.teacher = Teacher(cfg.kd_teacher, task) if cfg.kd_teacher else None
         self.fused = cfg.kd_loss == "fused"
         self.block_tokens = cfg.kd_block_tokens
-        self.watch = Watch(cfg.save_dir)
+        # nobody trains where nothing is saved: a leaf may be NaN among others then
+        self.watch = Watch(cfg.save_dir) if cfg.save_dir else None
         name, views = self.objective.published.objective, ""
         if self.views.count > 1:
             views = f"; {self.views}"
@@ -91,11 +92,11 @@ class TSAOnlineKDCriterion(FairseqCriterion):
                 f"error: --criterion: got '{CRITERION}', which needs a tree: expected "
                 f"--arch tsa_transformer or a named one, not {type(model).__name__}"
             )
-        if is_retried(model):
+        if self.watch is not None and is_retried(model):
             self.watch.explain(model, lambda inner: self._loss(inner, sample, reduce).loss)
         loss, sums, output, real = self._loss(model, sample, reduce)
-        found = sums.first_not_finite()
-        if found is not None:
+        found = None if self.watch is None else sums.first_not_finite()
+        if self.watch is not None and found is not None:
             loss = self.watch.meet(
                 *(found, loss, output, real, model),
                 compute=lambda inner: self._loss(inner, sample, reduce).loss,
@@ -107,7 +108,7 @@ class TSAOnlineKDCriterion(FairseqCriterion):
             "ntokens": sample["ntokens"],
             "nsentences": sample["target"].size(0),
             "sample_size": sample_size,
-            **self.watch.log(),
+            **({} if self.watch is None else self.watch.log()),
         }
         return loss, sample_size, logs
 
