@@ -92,7 +92,7 @@ def test_a_full_disk(digits, tmp_path):
     """A small one, of which trainings fill the rest."""
     save = tmp_path / "save"
     save.mkdir()
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=3m", "tmpfs", save])
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=9m", "tmpfs", save])
     if mounted.returncode:
         pytest.skip("nothing can be mounted here")
     try:

@@ -83,7 +83,7 @@ def updates_of(path):
     return read_checkpoint(str(path), "")["optimizer_history"][-1]["num_updates"]
 
 
-def wait_for(path, timeout=60):
+def wait_for(path, timeout=300):
     """Until there is a file."""
     end = time.monotonic() + timeout
     while not Path(path).exists():

@@ -94,7 +94,8 @@ def _flat(
 
 def _unnested(config: Any) -> dict[str, Any]:
     flat: dict[str, Any] = {}
-    for key, value in OmegaConf.to_container(config, resolve=True).items():
+    container: Any = OmegaConf.to_container(config, resolve=True)
+    for key, value in container.items():
         if key in NESTED and isinstance(value, dict):
             flat.update({f"{key}_{name}": inner for name, inner in value.items()})
         else:

@@ -9,14 +9,14 @@ import errno
 import os
 import socket
 import weakref
+from importlib import import_module
 from pathlib import Path
-
-try:
-    import fcntl
-except ImportError:  # not on Windows, where nothing is locked
-    fcntl = None  # type: ignore[assignment]
+from typing import Any
 
 from tsa_fairseq.errors import UsageError
+
+# There is none on Windows, where nothing is locked.
+locks: Any = import_module("fcntl") if os.name == "posix" else None
 
 SAVE_DIR, LOCK = "--save-dir", ".training.lock"
 # A file system without locks, or one that is full.
@@ -80,7 +80,7 @@ def hold_folder(folder: str, owner: object) -> None:
 
 
 def _open(place: Path) -> int | None:
-    if fcntl is None:
+    if locks is None:
         return None
     try:
         return os.open(place / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
@@ -99,7 +99,7 @@ def _take(descriptor: int, folder: str, shared: bool = False) -> bool:
         UsageError: another process has.
     """
     try:
-        fcntl.lockf(descriptor, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
+        locks.lockf(descriptor, (locks.LOCK_SH if shared else locks.LOCK_EX) | locks.LOCK_NB)
     except OSError as error:
         if error.errno not in (errno.EACCES, errno.EAGAIN):
             return False
