@@ -91,7 +91,7 @@ def test_tree_of_an_architecture_and_depth(capsys):
             "--tree: '4[2,1]' has paths of 6 and 5 layers; every path must have "
             "--decoder-layers = 6",
         ),
-        (["6", "--decoder-layers", "0"], "--decoder-layers: got 0; expected 1 or more"),
+        (["6", "--decoder-layers", "0"], "--decoder-layers: got 0; expected 1 to 1,024"),
         (
             ["6", "--vocabulary", "4"],
             "--vocabulary: got 4; expected 5 or more, four are fairseq's symbols",

@@ -1,6 +1,7 @@
 import copy
 import dataclasses
 import math
+import os
 
 import numpy as np
 import pytest
@@ -463,7 +464,7 @@ def test_a_loss_that_is_not_finite_stops(name, updates, message, kd_loss, build,
     model, broken = build(tree=TREE), criterion(kd_loss=kd_loss)
     model.num_updates = updates
     broken.objective = NotFinite(name)
-    whole = f"{message}; the checkpoints written so far are good"
+    whole = f"{message}; no good checkpoint has been written"
     with pytest.raises(SystemExit, match=exactly(whole)):
         broken(model, batch)
 
@@ -477,11 +478,57 @@ def test_pads_that_are_not_finite_hide_nothing(build, batch, criterion):
         broken(fixed, batch)
 
 
-def test_features_that_are_not_finite_are_left_to_fairseq(build, batch, criterion):
-    """In half precision it leaves the batch out, else it names the layer."""
-    fixed = Fixed(build(tree=TREE), batch, lambda features: features * math.inf)
-    loss, _, _ = criterion()(fixed, batch)
-    assert loss.isnan()
+@pytest.mark.parametrize(
+    ("parameter", "module"),
+    [
+        ("encoder.layers.0.fc1.weight", "encoder.layers.0.fc1"),
+        ("decoder.peers.2.2.fc2.bias", "decoder.peers.2.2.fc2"),
+    ],
+)
+def test_features_that_are_not_finite_stop_with_their_layer(
+    parameter, module, build, batch, criterion
+):
+    """The first in the order of computation, and not the ones that read its output."""
+    model = build(tree=TREE)
+    model.num_updates = 3
+    with torch.no_grad():
+        model.get_parameter(parameter).flatten()[0] = math.nan
+    message = (
+        f"error: at update 3, the output of {module} is not finite; "
+        "no good checkpoint has been written"
+    )
+    with pytest.raises(SystemExit, match=exactly(message)):
+        criterion()(model, batch)
+    assert not any(m._forward_hooks for m in model.modules())
+
+
+def test_the_last_good_checkpoint_is_named(build, batch, criterion, tmp_path):
+    """The newest whose parameters are numbers, and which is whole."""
+    model = build(tree=TREE)
+    states = {"checkpoint1.pt": 0.0, "checkpoint2.pt": 0.5, "checkpoint_last.pt": math.nan}
+    for age, (name, value) in enumerate(states.items()):
+        torch.save({"model": {"w": torch.tensor([1.0, value])}}, tmp_path / name)
+        os.utime(tmp_path / name, (age, age))
+    torn = tmp_path / "checkpoint3.pt"
+    torn.write_bytes((tmp_path / "checkpoint1.pt").read_bytes()[:-100])
+    model.decoder.layers[0].fc1.weight.data.fill_(math.nan)
+    message = (
+        "error: in validation, the output of decoder.layers.0.fc1 is not finite; "
+        f"the last good checkpoint is '{tmp_path / 'checkpoint2.pt'}'"
+    )
+    with pytest.raises(SystemExit, match=exactly(message)):
+        criterion(save_dir=str(tmp_path))(model, batch)
+
+
+def test_features_that_overflow_in_half_precision_are_left_to_fairseq(build, batch, criterion):
+    """It leaves the batch out and lowers the loss scale; unless a parameter is no number."""
+    model = build(tree=TREE).half()
+    model.decoder.layers[2].final_layer_norm.weight.data.fill_(6e4)
+    loss, _, _ = criterion()(model, batch)
+    assert not loss.isfinite()
+    model.decoder.layers[2].final_layer_norm.weight.data.fill_(math.inf)
+    with pytest.raises(SystemExit, match="the output of decoder.layers.2.final_layer_norm is not"):
+        criterion()(model, batch)
 
 
 def test_logs_of_several_workers_are_summed(build, task, criterion):
@@ -502,7 +549,7 @@ def test_one_leaf_logs_what_fairseq_logs(build, batch, criterion):
     ("flags", "message"),
     [
         (dict(kd_alpha=2.0), "--kd-alpha: got 2; expected a number from 0 to 1"),
-        (dict(kd_temperature=0.0), "--kd-temperature: got 0; expected a number above 0"),
+        (dict(kd_temperature=0.0), "--kd-temperature: got 0; expected a number from 0.01 to 10000"),
         (dict(kd_objective="x"), f"--kd-objective: got 'x'; expected one of {NAMES}"),
         (dict(kd_direction="x"), "--kd-direction: got 'x'; expected one of seek, cover"),
         (dict(kd_rampup_updates=-3), "--kd-rampup-updates: got -3; expected 0 or more"),

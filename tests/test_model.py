@@ -20,6 +20,10 @@ TRAINING = {
     "restore_file": "checkpoint_last.pt",
     "reset_optimizer": False,
     "max_update": 1,
+    "cpu": True,
+    "distributed_init_method": None,
+    "distributed_world_size": 1,
+    "disable_validation": False,
     "criterion": "tsa_online_kd",
 }
 
@@ -105,7 +109,7 @@ def test_no_flag_collides_with_fairseqs(tmp_path):
             {"tree": "2[1,1]", "tree_inference": "leaf:2"},
             "--tree-inference: got 'leaf:2'; the tree '2[1,1]' has leaf:0 to leaf:1",
         ),
-        ({"decoder_layers": 0}, "--decoder-layers: got 0; expected 1 or more"),
+        ({"decoder_layers": 0}, "--decoder-layers: got 0; expected 1 to 1,024"),
         (
             {"tree_init_from": "nowhere.pt"},
             "--tree-init-from: 'nowhere.pt' does not exist or is not a file",

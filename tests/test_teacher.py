@@ -380,8 +380,8 @@ def test_flags_of_checkpoints_of_an_earlier_release(value, detached):
     assert objective_from_flags(flags).settings.detach_targets is detached
 
 
-def test_a_broken_checkpoint_is_left_to_fairseq(tmp_path, caplog):
+def test_a_broken_checkpoint_is_refused(tmp_path):
     (tmp_path / "checkpoint_last.pt").write_bytes(b"broken")
     args = arguments(tmp_path, kd_objective="dml")
-    follow_checkpoint(copy.copy(args))
-    assert "its objective is not compared with this one" in caplog.text
+    with pytest.raises(UsageError, match="^--restore-file: '.*last.pt' cannot be loaded as a"):
+        follow_checkpoint(copy.copy(args))

@@ -1,7 +1,10 @@
+import time
+
 import pytest
 from helpers import exactly
 
 from tsa_fairseq.errors import UsageError
+from tsa_fairseq.tree.drawing import draw
 from tsa_fairseq.tree.topology import Topology
 
 ALLOWED = (
@@ -111,6 +114,74 @@ def test_split(tree, split):
 def test_bad_tree(text, problem):
     with pytest.raises(UsageError, match=exactly(f"--tree: '{text}' {problem}")):
         Topology.parse(text, 6)
+
+
+LARGE = " is too large; a tree may have up to 128 leaves and 2,048 nodes"
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("9" * 5000, f"'{'9' * 80}...' (5,000 characters)"),
+        ("1[" * 3000, f"'{'1[' * 40}...' (6,000 characters)"),
+        ("1[1," * 128 + "1" + "]" * 128, f"'{'1[1,' * 20}...' (641 characters)"),
+        ("1,1,1,1000000000", "'1,1,1,1000000000'"),
+        (
+            ",".join(str(2**n) for n in range(41)),
+            f"'{','.join(str(2**n) for n in range(41))[:80]}...' (309 characters)",
+        ),
+        ("1000000000", "'1000000000'"),
+        ("2049", "'2049'"),
+        ("1[1024,1024]", "'1[1024,1024]'"),
+        ("1,129", "'1,129'"),
+        ("1[" + ",".join("1" * 129) + "]", f"'1[{'1,' * 39}...' (260 characters)"),
+    ],
+)
+def test_a_tree_that_is_too_large(text, shown):
+    """Said at once: nothing of it is enumerated."""
+    start = time.monotonic()
+    with pytest.raises(UsageError, match=exactly(f"--tree: {shown}{LARGE}")):
+        Topology.parse(text, 6)
+    assert time.monotonic() - start < 1
+
+
+@pytest.mark.parametrize(
+    ("text", "layers"),
+    [
+        ("2048", 2048),
+        ("1,128", 2),
+        ("0" * 5000 + "6", 6),  # noughts in front are no number's size
+        ("1[1[1,1],2]", 3),
+        ("1[" + ",".join("1" * 128) + "]", 2),
+    ],
+)
+def test_the_largest_trees(text, layers):
+    topology = Topology.parse(text, layers)
+    assert Topology.parse(str(topology), layers) == topology
+
+
+def test_the_deepest_tree_is_written_out_and_drawn():
+    """57 levels of nesting; more would take more nodes than there may be."""
+    text = "1"
+    for below in range(1, 58):
+        text = f"1[{below},{text}]"
+    topology = Topology.parse(text, 58)
+    assert topology.num_leaves == 58 and str(topology) == text
+    assert draw(topology).count("leaf") == 58
+
+
+@pytest.mark.parametrize("value", [6, None, 2.5, ["1"], {"1": 2}])
+def test_a_tree_that_is_no_text(value):
+    message = f"--tree: got {value!r}; {ALLOWED[2:]}"
+    with pytest.raises(UsageError, match=exactly(message)):
+        Topology.parse(value, 6)
+
+
+@pytest.mark.parametrize("layers", [0, -1, 1025, 10**9])
+def test_layers_of_the_default_tree(layers):
+    message = f"--decoder-layers: got {layers}; expected 1 to 1,024"
+    with pytest.raises(UsageError, match=exactly(message)):
+        Topology.balanced(layers)
 
 
 def test_a_message_is_one_line():

@@ -1,5 +1,6 @@
 """``tsa-fairseq export``: a leaf for fairseq without the plugin, or for CTranslate2."""
 
+import re
 from argparse import ArgumentParser, Namespace
 from collections.abc import Callable
 from pathlib import Path
@@ -150,8 +151,9 @@ def _leaves(text: str, checkpoint: TreeCheckpoint) -> list[int]:
         return list(range(checkpoint.topology.num_leaves))
     if text == "bridge":
         return []
-    if not text.isdecimal():
-        raise UsageError(f"--leaf: got '{text}'; expected a leaf's number, best, all or bridge")
+    # digits of ASCII alone, and not so many that Python refuses to read them
+    if not re.fullmatch("[0-9]{1,9}", text):
+        raise UsageError(f"--leaf: got '{text:.80}'; expected a leaf's number, best, all or bridge")
     checkpoint.topology.check_leaf(int(text), f"--leaf: got '{text}';")
     return [int(text)]
 

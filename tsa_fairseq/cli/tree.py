@@ -5,7 +5,7 @@ from argparse import ArgumentParser, Namespace
 from tsa_fairseq.errors import UsageError
 from tsa_fairseq.tree.cost import ARCHITECTURES, multiply_adds, parameters
 from tsa_fairseq.tree.drawing import draw
-from tsa_fairseq.tree.topology import Topology
+from tsa_fairseq.tree.topology import Topology, check_layers
 
 DEFAULT_ARCH = "tsa_transformer"
 DEFAULT_VOCABULARY = 10_000
@@ -44,9 +44,9 @@ def describe_tree(args: Namespace) -> str:
         )
     architecture = ARCHITECTURES[args.arch]
     layers = architecture.layers if args.decoder_layers is None else args.decoder_layers
-    if layers < 1:
-        raise UsageError(f"--decoder-layers: got {layers}; expected 1 or more")
-    topology = Topology.parse(args.spec, layers) if args.spec else Topology.balanced(layers)
+    check_layers("--decoder-layers", layers)
+    given = args.spec is not None
+    topology = Topology.parse(args.spec, layers) if given else Topology.balanced(layers)
     plain = Topology.parse(str(layers), layers)
     dims = architecture.dimensions(args.vocabulary)
     training, inference = parameters(topology, dims), parameters(plain, dims)

@@ -71,6 +71,11 @@ class Translator(TextTranslator, GeneratorHubInterface):
             generator = self.task.build_generator(self.models, settings)
             return self._search(generator, sources, prefixes, search)
         except (AssertionError, ValueError) as error:  # of options that contradict each other
+            for name, parameter in self.models.named_parameters():
+                if not parameter.isfinite().all():  # no word is ever the best then
+                    raise UsageError(
+                        f"the model cannot translate: its {name} is not finite"
+                    ) from None
             raise UsageError(f"fairseq refuses the options: {error}") from None
 
     def _search(

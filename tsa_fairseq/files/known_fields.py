@@ -95,6 +95,7 @@ def model_fields(model: str) -> Mapping[str, Kind]:
             }
         )
         found["kd_teacher_checksum"] = kinds.text()
+        found["tree_complete"] = kinds.boolean()  # of a training that fairseq-hydra-train began
         found["kd_teacher_layout"] = kinds.json_object(model_fields("transformer"))
     return found
 

@@ -29,12 +29,12 @@ class Objective(ABC):
     least_leaves: ClassVar[int] = 1
     needs_teacher: ClassVar[bool] = False
     head: ClassVar[Literal["gate", "peer_attention", "bridge"] | None] = None
-    # how often a batch is computed by default, the share of tokens cut in all views but the first,
-    # and whether it is a leaf's own predictions in several views that are compared
+    # the names of what ``figures`` returns
+    logged: ClassVar[tuple[str, ...]] = ()
     # how often a sentence is computed, and how many of its tokens are cut, unless flags say so
     views: ClassVar[int] = 1
     view_cut: ClassVar[float] = 0.0
-    compares_views: ClassVar[bool] = False
+    compares_views: ClassVar[bool] = False  # a leaf's own predictions, in several views
     # tensors of the logits' size that exist at once while ``block_sums_`` works, at T ≠ 1
     copies: ClassVar[int] = 7
     trunk_gradient: ClassVar[Literal["sum", "mean"]] = "sum"
@@ -61,8 +61,11 @@ class Objective(ABC):
         return 1.0 - self.kd_weight(members, ramp) if self.settings.convex else 1.0
 
     def gradient_unit(self, members: int, ramp: float) -> float:
-        """What entries of the logits' gradient are made of: the largest weight of a member."""
-        kd = self.kd_weight(members, ramp) * self.settings.temperature
+        """What entries of the logits' gradient are made of: the largest weight of a member.
+
+        T (q − p) is at most T, and for a large T no more than logits differ.
+        """
+        kd = self.kd_weight(members, ramp) * min(self.settings.temperature, 10.0)
         return max(kd, self.cross_entropy_weight(members, ramp)) / members
 
     @abstractmethod
@@ -74,7 +77,7 @@ class Objective(ABC):
         return []
 
     def figures(self, block: TokenBlock) -> dict[str, Tensor]:
-        """What the log shows beside what it shows of every objective: N values each."""
+        """What the log shows beside what it shows of every objective, N values each: ``logged``."""
         return {}
 
     def terms(self, block: TokenBlock, ramp: float) -> list[Term]:
@@ -82,9 +85,13 @@ class Objective(ABC):
         members = block.log_probs.size(0)
         if members < self.least_members:
             return []
-        kd = self.settings.temperature**2 * self.distillation(block)
+        kd = self.squared(self.distillation(block), block)
         weight = self.kd_weight(members, ramp)
         return [Term("kd", weight, kd), *self.further_terms(block, ramp)]
+
+    def squared(self, divergence: Tensor, block: TokenBlock) -> Tensor:
+        """T² times a divergence, in the block's type, which at extreme temperatures is another."""
+        return (self.settings.temperature**2 * divergence).to(block.log_probs.dtype)
 
     def sums(self, block: TokenBlock, ramp: float, total: Callable[[Tensor], Tensor]) -> LossSums:
         """The parts of the loss of a block, with a graph; ``total`` sums over its tokens."""

@@ -4,7 +4,7 @@ from torch import Tensor
 
 from tsa_fairseq.objectives.base import TargetObjective
 from tsa_fairseq.objectives.blocks import TokenBlock
-from tsa_fairseq.objectives.divergence import tempered
+from tsa_fairseq.objectives.divergence import at_temperature, tempered
 from tsa_fairseq.objectives.settings import Published
 
 
@@ -25,7 +25,7 @@ class CLILR(TargetObjective):
         """KL from the softmax of the other members' mean logits: K x N."""
         temperature, log_probs = self.settings.temperature, block.log_probs
         others = (log_probs.sum(dim=0) - log_probs) / (log_probs.size(0) - 1)
-        target = (others / temperature).log_softmax(dim=-1)
+        target = at_temperature(others, temperature)
         return self.towards(self.as_target(target), tempered(log_probs, temperature))
 
     def divergence(self) -> str:

@@ -13,7 +13,13 @@ import torch
 from torch import Tensor
 
 from tsa_fairseq.objectives.blocks import LogitBlock, LossSums, Term
-from tsa_fairseq.objectives.divergence import Detach, disagreement, ensemble_nll, smoothing_weights
+from tsa_fairseq.objectives.divergence import (
+    Detach,
+    disagreement,
+    ensemble_nll,
+    smoothing_weights,
+    wide_enough,
+)
 
 
 class Softmax(NamedTuple):
@@ -110,14 +116,15 @@ def mutual_cross_entropy_(
     smooth = vocabulary * at_1.log_sum - logits.sum(dim=-1, keepdim=True)
     sums = LossSums(vocabulary, block.leaf_of, nll.sum(dim=(0, 2)), smooth.sum(dim=(0, 2)))
 
-    at_t, divergence = at_1, None
+    at_t, divergence, scratch = at_1, None, logits
     if members > 1:
         pairwise_kl = None
         if temperature != 1.0:
             pairwise_kl = mutual_divergence_(logits.clone(), at_1, "seek").value
-            at_t = softmax(logits.div_(temperature))
-        divergence = mutual_divergence_(logits, at_t, detach)
-        kd = temperature**2 * divergence.value
+            scratch = wide_enough(logits, temperature).div_(temperature)
+            at_t = softmax(scratch)
+        divergence = mutual_divergence_(scratch, at_t, detach)
+        kd = (temperature**2 * divergence.value).to(logits.dtype)
         compared = {
             "nll_ensemble": ensemble_nll(nll.squeeze(-1).t()),
             "kd_loss": kd / members,
@@ -142,8 +149,8 @@ def mutual_cross_entropy_(
             if temperature == 1.0:  # p and q are one
                 _gradient_(divergence, at_1.probs, detach, kd_unit, offset, of_p)
             else:
-                _gradient_(divergence, at_t.probs, detach, kd_unit, offset, 0.0)
-                logits.add_(at_1.probs, alpha=of_p)
+                _gradient_(divergence, at_t.probs, detach, kd_unit, offset.to(scratch.dtype), 0.0)
+                logits.copy_(scratch).add_(at_1.probs, alpha=of_p)
         logits.scatter_add_(-1, gold, logits.new_full((), -ce_unit * on_gold).expand(gold.shape))
         if block.gradient is not logits:
             block.gradient.copy_(logits)

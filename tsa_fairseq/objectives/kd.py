@@ -18,6 +18,7 @@ class KD(TargetObjective):
     published = Published("kd", alpha=0.5, convex=True)
     least_members = 1
     needs_teacher = True
+    logged = ("nll_teacher",)
     shows_stop_gradient = False
 
     def distillation(self, block: TokenBlock) -> Tensor:

@@ -5,7 +5,7 @@ from torch import Tensor
 
 from tsa_fairseq.objectives.base import TargetObjective
 from tsa_fairseq.objectives.blocks import TokenBlock
-from tsa_fairseq.objectives.divergence import target_nll, tempered
+from tsa_fairseq.objectives.divergence import at_temperature, target_nll, tempered
 from tsa_fairseq.objectives.settings import Published
 
 
@@ -46,7 +46,7 @@ class KDCLMinLogit(TargetObjective):
         """KL from the softmax of the smallest logits, counted from the reference's: K x N."""
         nll = target_nll(block.log_probs, block.target)
         from_gold = block.log_probs + nll.unsqueeze(-1)
-        target = (from_gold.amin(dim=0) / self.settings.temperature).log_softmax(dim=-1)
+        target = at_temperature(from_gold.amin(dim=0), self.settings.temperature)
         log_probs = tempered(block.log_probs, self.settings.temperature)
         return self.towards(self.as_target(target), log_probs)
 

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from tsa_fairseq.objectives.base import TargetObjective
 from tsa_fairseq.objectives.blocks import TokenBlock, chosen
-from tsa_fairseq.objectives.divergence import tempered
+from tsa_fairseq.objectives.divergence import at_temperature, tempered
 from tsa_fairseq.objectives.settings import Published
 
 
@@ -31,6 +31,7 @@ class OKDDip(TargetObjective):
     published = Published("okddip", temperature=3.0, ramp_share=80 / 300)
     least_leaves = 3
     head = "peer_attention"
+    logged = ("diversity",)
     copies = 11
     shows_stop_gradient = False  # α keeps its gradient
 
@@ -58,7 +59,7 @@ class OKDDip(TargetObjective):
         if self.settings.aggregation == "probabilities":
             return (tempered(peers, temperature) + log_weights.unsqueeze(-1)).logsumexp(dim=0)
         logits = torch.einsum("pn,pnv->nv", log_weights.exp(), peers)
-        return (logits / temperature).log_softmax(dim=-1)
+        return at_temperature(logits, temperature)
 
     def _attention(self, block: TokenBlock, peers: int) -> Tensor:
         """log α: N x P x P; where a peer may not attend to itself, the smallest number there is."""

@@ -5,7 +5,12 @@ from torch import Tensor
 
 from tsa_fairseq.objectives.base import TargetObjective
 from tsa_fairseq.objectives.blocks import Term, TokenBlock
-from tsa_fairseq.objectives.divergence import smoothed_cross_entropy, target_nll, tempered
+from tsa_fairseq.objectives.divergence import (
+    at_temperature,
+    smoothed_cross_entropy,
+    target_nll,
+    tempered,
+)
 from tsa_fairseq.objectives.settings import Published
 
 
@@ -20,12 +25,13 @@ class ONE(TargetObjective):
     published = Published("one", temperature=3.0, ramp_share=80 / 300)
     least_leaves = 2
     head = "gate"
+    logged = ("nll_gated",)
 
     def distillation(self, block: TokenBlock) -> Tensor:
         """KL from the gated ensemble: K x N."""
         temperature = self.settings.temperature
         with torch.set_grad_enabled(torch.is_grad_enabled() and not self.settings.detach_targets):
-            target = (self._mixed(block) / temperature).log_softmax(dim=-1)
+            target = at_temperature(self._mixed(block), temperature)
         return self.towards(target, tempered(block.log_probs, temperature))
 
     def further_terms(self, block: TokenBlock, ramp: float) -> list[Term]:

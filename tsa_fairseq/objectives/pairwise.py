@@ -8,7 +8,7 @@ from torch import Tensor
 from tsa_fairseq.objectives.base import Objective
 from tsa_fairseq.objectives.blocks import LogitBlock, LossSums, TokenBlock
 from tsa_fairseq.objectives.closed_form import mutual_cross_entropy_
-from tsa_fairseq.objectives.divergence import Detach, mutual_divergence, tempered
+from tsa_fairseq.objectives.divergence import Detach, is_narrow, mutual_divergence, tempered
 
 
 class PairwiseObjective(Objective):
@@ -33,7 +33,7 @@ class PairwiseObjective(Objective):
     def block_sums_(self, block: LogitBlock) -> tuple[LossSums, Mapping[str, Tensor]]:
         """The same sums, and the gradient of the loss in closed form."""
         members = block.logits.size(1)
-        sums = _closed_form(block)(
+        sums = _closed_form(block, self.settings.temperature)(
             block,
             self.cross_entropy_weight(members, block.ramp),
             self.kd_weight(members, block.ramp),
@@ -50,9 +50,9 @@ class PairwiseObjective(Objective):
         return f"mean_{{j≠k}} {kl[self.detach]}"
 
 
-def _closed_form(block: LogitBlock) -> Callable[..., LossSums]:
+def _closed_form(block: LogitBlock, temperature: float) -> Callable[..., LossSums]:
     """A kernel where there is one for these logits, else torch's operations."""
-    if block.logits.is_cuda and find_spec("triton") is not None:
+    if block.logits.is_cuda and is_narrow(temperature) and find_spec("triton") is not None:
         from tsa_fairseq.objectives import kernel
 
         if kernel.serves(block):

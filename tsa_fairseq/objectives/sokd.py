@@ -23,6 +23,7 @@ class SOKD(TargetObjective):
     published = Published("sokd", temperature=4.0)
     least_members = 1
     needs_teacher = True
+    logged = ("nll_teacher", "nll_bridge")
     head = "bridge"
     copies = 9
 
@@ -49,8 +50,8 @@ class SOKD(TargetObjective):
         kd_weight = members * self.kd_weight(members, ramp)
         return [
             Term("bridge_ce", ce_weight, ce.combine(block.label_smoothing, vocabulary)),
-            Term("bridge_from_teacher", kd_weight, temperature**2 * from_teacher),
-            Term("bridge_from_leaves", kd_weight, temperature**2 * from_leaves),
+            Term("bridge_from_teacher", kd_weight, self.squared(from_teacher, block)),
+            Term("bridge_from_leaves", kd_weight, self.squared(from_leaves, block)),
         ]
 
     def figures(self, block: TokenBlock) -> dict[str, Tensor]:

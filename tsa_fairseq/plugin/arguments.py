@@ -3,6 +3,7 @@
 import os
 import re
 from argparse import Namespace
+from collections.abc import Callable
 
 from fairseq.models.transformer import base_architecture
 
@@ -10,6 +11,7 @@ from tsa_fairseq.errors import UsageError, check_choice
 from tsa_fairseq.files.checkpoint import checksum
 from tsa_fairseq.files.names import check_exists
 from tsa_fairseq.objectives import OBJECTIVES, check_name
+from tsa_fairseq.plugin.figures import check_best_metric
 from tsa_fairseq.plugin.heads import bridge_layers
 from tsa_fairseq.plugin.kd_flags import (
     CRITERION,
@@ -19,45 +21,76 @@ from tsa_fairseq.plugin.kd_flags import (
     objective_from_flags,
     views_from_flags,
 )
-from tsa_fairseq.plugin.resume import follow_checkpoint
+from tsa_fairseq.plugin.lock import check_folder
+from tsa_fairseq.plugin.processes import follow_processes
+from tsa_fairseq.plugin.restore import avoid_torn_checkpoint
+from tsa_fairseq.plugin.resume import Followed, follow_checkpoint
+from tsa_fairseq.plugin.shape import check_shape
 from tsa_fairseq.plugin.teacher import KD_TEACHER, read_teacher
 from tsa_fairseq.plugin.warm_start import INIT_FROM
 from tsa_fairseq.tree.mixture import MIXTURES, Mixture
 from tsa_fairseq.tree.peers import PEER_STARTS
-from tsa_fairseq.tree.topology import Topology
+from tsa_fairseq.tree.topology import Topology, check_layers
 
 
-def complete_arguments(args: Namespace) -> None:
+def complete_arguments(
+    args: Namespace, defaults: Callable[[Namespace], None] = base_architecture
+) -> None:
     """Fill in what the command line left open, and refuse what cannot work.
 
     fairseq calls this while it parses the command line, before any data is read.
 
+    Args:
+        args: of fairseq-train, or of a model that is loaded.
+        defaults: what ``--arch`` stands for.
+
     Raises:
-        UsageError: a bad tree or leaf, or an option that cannot work with a tree.
+        UsageError: a bad tree or leaf, an option that cannot work with a tree, or with the
+            checkpoint that a training goes on from.
     """
-    base_architecture(args)
-    if args.decoder_layers < 1:
-        raise UsageError(f"--decoder-layers: got {args.decoder_layers}; expected 1 or more")
     # fairseq-train parses its command line: a checkpoint's arguments have the model's name, too
     training = (
         hasattr(args, "save_dir") and hasattr(args, "max_update") and not hasattr(args, "_name")
     )
+    followed = _begin(args) if training else None
+    defaults(args)
+    check_layers("--encoder-layers", args.encoder_layers)
+    check_layers("--decoder-layers", args.decoder_layers)
+    _complete_tree(args)
+    _refuse_unsupported(args, training)
+    topology = _check_tree(args)
+    if followed is not None:
+        check_shape(args, followed.arguments, followed.path)
     if training:
-        if getattr(args, "kd_objective", None) is not None:
-            check_name(args.kd_objective)
-        follow_checkpoint(args)
-        args.tree_training = True  # for who builds the model; no checkpoint has it
-    if not getattr(args, "tree", None):
+        _check_criterion(args, topology)
+
+
+def _begin(args: Namespace) -> Followed | None:
+    """What is to be known of a training before defaults hide what was given."""
+    follow_processes(args)
+    check_folder(args.save_dir)
+    if getattr(args, "kd_objective", None) is not None:
+        check_name(args.kd_objective)
+    avoid_torn_checkpoint(args)
+    followed = follow_checkpoint(args)
+    args.tree_training = True  # for who builds the model; no checkpoint has it
+    return followed
+
+
+def _complete_tree(args: Namespace) -> None:
+    if getattr(args, "tree", None) is None:
         # R-Drop and SimCut are the plain Transformer in two views
         objective = OBJECTIVES.get(getattr(args, "kd_objective", None) or "")
         plain = objective is not None and objective.views > 1
         args.tree = str(args.decoder_layers if plain else Topology.balanced(args.decoder_layers))
-    args.tree_inference = getattr(args, "tree_inference", None) or "leaf:0"
+    if getattr(args, "tree_inference", None) is None:
+        args.tree_inference = "leaf:0"
     args.tree_init_from = getattr(args, "tree_init_from", None)
     args.tree_peers = getattr(args, "tree_peers", None) or PEER_STARTS[0]
     args.tree_init_peers = getattr(args, "tree_init_peers", None) or args.tree_peers
 
-    _refuse_unsupported(args, training)
+
+def _check_tree(args: Namespace) -> Topology:
     topology = Topology.parse(args.tree, args.decoder_layers)
     leaf = inference(args.tree_inference)
     if isinstance(leaf, int) and leaf >= topology.num_leaves:
@@ -82,8 +115,7 @@ def complete_arguments(args: Namespace) -> None:
             )
     if args.tree_init_from:
         check_exists(args.tree_init_from, INIT_FROM)
-    if training:
-        _check_criterion(args, topology)
+    return topology
 
 
 def _check_criterion(args: Namespace, topology: Topology) -> None:
@@ -96,6 +128,7 @@ def _check_criterion(args: Namespace, topology: Topology) -> None:
         objective = objective_from_flags(args)
         views = views_from_flags(args, objective)
         check_group(objective, views, args.tree, topology.num_leaves)
+        check_best_metric(args, objective, topology.num_leaves)
         if args.kd_teacher:
             check_exists(args.kd_teacher, KD_TEACHER)
             # a training may be resumed from another folder
@@ -130,8 +163,11 @@ def _refuse_unsupported(args: Namespace, training: bool) -> None:
             raise UsageError(f"{flag}: got '{value}'; it cannot be used with a tree: {reason}")
 
 
-def inference(text: str) -> int | Mixture:
+def inference(text: object) -> int | Mixture:
     """The leaf that ``--tree-inference`` names, or the mixture of all.
+
+    Args:
+        text: of the command line, or whatever ``--model-overrides`` has there.
 
     Raises:
         UsageError: it names none.
@@ -139,9 +175,11 @@ def inference(text: str) -> int | Mixture:
     for mixture in MIXTURES:
         if text == mixture:
             return mixture
-    match = re.fullmatch(r"leaf:([0-9]+)", text)
+    # no more digits than Python reads
+    match = re.fullmatch(r"leaf:([0-9]{1,9})", str(text))
     if match is None:
         raise UsageError(
-            f"--tree-inference: got '{text}'; expected leaf:N, such as leaf:0, ensemble or gate"
+            f"--tree-inference: got '{text!s:.80}'; "
+            "expected leaf:N, such as leaf:0, ensemble or gate"
         )
     return int(match.group(1))

@@ -2,7 +2,7 @@
 
 import logging
 import math
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from fairseq import utils
@@ -14,6 +14,7 @@ from tsa_fairseq.errors import UsageError
 from tsa_fairseq.loss.dense import dense_loss
 from tsa_fairseq.loss.fused import FusedLoss
 from tsa_fairseq.objectives.blocks import LossSums, chosen, first_members
+from tsa_fairseq.plugin.finite import is_retried
 from tsa_fairseq.plugin.kd_flags import (
     CRITERION,
     TSAOnlineKDConfig,
@@ -21,6 +22,7 @@ from tsa_fairseq.plugin.kd_flags import (
     views_from_flags,
 )
 from tsa_fairseq.plugin.teacher import Teacher
+from tsa_fairseq.plugin.watch import Watch, stop_if_met
 from tsa_fairseq.tree.outputs import TreeOutput
 from tsa_fairseq.tree.views import Views
 
@@ -31,6 +33,16 @@ UNITS = {
     **dict.fromkeys(("kd_loss", "pairwise_kl"), math.log(2)),
     **dict.fromkeys(("kd_weight", "disagreement", "diversity"), 1.0),
 }
+
+
+class _Computed(NamedTuple):
+    """Of one batch."""
+
+    loss: Tensor
+    sums: LossSums
+    output: TreeOutput
+    real: Tensor  # where it is no pad, B x T
+    number: int  # of tokens that are none
 
 
 @register_criterion(CRITERION, dataclass=TSAOnlineKDConfig)
@@ -55,6 +67,8 @@ class TSAOnlineKDCriterion(FairseqCriterion):
         self.teacher = Teacher(cfg.kd_teacher, task) if cfg.kd_teacher else None
         self.fused = cfg.kd_loss == "fused"
         self.block_tokens = cfg.kd_block_tokens
+        # nobody trains where nothing is saved: a leaf may be NaN among others then
+        self.watch = Watch(cfg.save_dir) if cfg.save_dir else None
         name, views = self.objective.published.objective, ""
         if self.views.count > 1:
             views = f"; {self.views}"
@@ -72,14 +86,35 @@ class TSAOnlineKDCriterion(FairseqCriterion):
                 densely: each of them may have a gradient of its own.
 
         Raises:
-            SystemExit: the model has no tree, or the loss of finite features is not finite. Not a
-                UsageError: fairseq answers an exception during a step by writing a checkpoint.
+            SystemExit: the model has no tree, or the loss is not finite. Not a UsageError: fairseq
+                answers an exception during a step by writing a checkpoint.
         """
         if not hasattr(model.decoder, "leaf_features"):
             raise SystemExit(
                 f"error: --criterion: got '{CRITERION}', which needs a tree: expected "
                 f"--arch tsa_transformer or a named one, not {type(model).__name__}"
             )
+        if self.watch is not None and is_retried(model):
+            self.watch.explain(model, lambda inner: self._loss(inner, sample, reduce).loss)
+        loss, sums, output, real, number = self._loss(model, sample, reduce)
+        found = None if self.watch is None else sums.first_not_finite()
+        if self.watch is not None and found is not None:
+            loss = self.watch.meet(
+                *(found, loss, output, real, model),
+                compute=lambda inner: self._loss(inner, sample, reduce).loss,
+            )
+        sample_size = sample["target"].size(0) if self.sentence_avg else sample["ntokens"]
+        logs = {
+            **self._logs(loss, sums, number),
+            "real_tokens": number,
+            "ntokens": sample["ntokens"],
+            "nsentences": sample["target"].size(0),
+            "sample_size": sample_size,
+            **({} if self.watch is None else self.watch.log()),
+        }
+        return loss, sample_size, logs
+
+    def _loss(self, model: Any, sample: dict[str, Any], reduce: bool) -> "_Computed":
         output = self._output(model, sample["net_input"])
         target = model.get_targets(sample, None)
         if self.ignore_prefix_size:
@@ -95,16 +130,7 @@ class TSAOnlineKDCriterion(FairseqCriterion):
             loss, sums = dense_loss(
                 output, target, real, self.objective, ramp, self.label_smoothing, reduce
             )
-        _check_finite(sums, output, real)
-        sample_size = sample["target"].size(0) if self.sentence_avg else sample["ntokens"]
-        logs = {
-            **self._logs(loss, sums, number),
-            "real_tokens": number,
-            "ntokens": sample["ntokens"],
-            "nsentences": sample["target"].size(0),
-            "sample_size": sample_size,
-        }
-        return loss, sample_size, logs
+        return _Computed(loss, sums, output, real, number)
 
     def _check_prefix(self, sample: dict[str, Any], real: Tensor, training: bool) -> None:
         """Refuse a prefix that leaves nothing of any sentence, at the first batch trained on.
@@ -212,6 +238,7 @@ class TSAOnlineKDCriterion(FairseqCriterion):
         for log in logging_outputs:
             for name, value in log.items():
                 sums[name] = sums.get(name, 0) + value
+        stop_if_met(sums)
         sample_size, bits = sums["sample_size"], math.log(2)
         # of a batch that has no token left a figure is unknown, and weighs nothing among others
         real = utils.item(sums["real_tokens"])
@@ -230,16 +257,3 @@ class TSAOnlineKDCriterion(FairseqCriterion):
     def logging_outputs_can_be_summed() -> bool:
         """True: every figure in the log is a sum over tokens."""
         return True
-
-
-def _check_finite(sums: LossSums, output: TreeOutput, real: Tensor) -> None:
-    """Stop before a NaN reaches any parameter, and say where it came from.
-
-    Features that are not finite are left to fairseq, which says what layer they come from; in half
-    precision it leaves such a batch out.
-    """
-    found = sums.first_not_finite()
-    if found is None or not all(bool(f[real].isfinite().all()) for f in output.features):
-        return
-    when = "in validation" if output.num_updates is None else f"at update {output.num_updates}"
-    raise SystemExit(f"error: {when}, {found}; the checkpoints written so far are good")

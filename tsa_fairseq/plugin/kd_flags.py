@@ -38,7 +38,7 @@ class TSAOnlineKDConfig(FairseqDataclass):
         "weight of the cross entropy (default: 1; with tsa and kd what --kd-alpha leaves of 1)"
     )
     kd_temperature: Optional[float] = _given(  # noqa: UP045
-        "temperature T of the distilled distributions, above 0 (default: as published)"
+        "temperature T of the distilled distributions, 0.01 to 10000 (default: as published)"
     )
     kd_detach_targets: Optional[str] = _given(  # noqa: UP045
         "yes: let no gradient flow into the leaves that a target is made of; no: let it flow "
@@ -108,6 +108,7 @@ class TSAOnlineKDConfig(FairseqDataclass):
     )
     sentence_avg: bool = II("optimization.sentence_avg")
     max_update: int = II("optimization.max_update")
+    save_dir: str = II("checkpoint.save_dir")
 
 
 def objective_from_flags(flags: Any) -> Objective:

@@ -9,7 +9,6 @@ import logging
 from argparse import Namespace
 from typing import Any
 
-import torch
 from fairseq import utils
 from fairseq.data.data_utils import numpy_seed
 
@@ -31,7 +30,7 @@ def warn_of_sentences_left_out(args: Namespace, task: Any, model: Any) -> None:
         model: just built.
     """
     multiple = args.required_batch_size_multiple
-    if multiple < 2 or args.disable_validation or not _is_first_process():
+    if multiple < 2 or args.disable_validation:
         return
     loaded = dict(task.datasets)
     try:
@@ -70,8 +69,3 @@ def _left_out(args: Namespace, dataset: Any, task: Any, model: Any) -> tuple[int
         required_batch_size_multiple=args.required_batch_size_multiple,
     )
     return len(order) - sum(map(len, batches)), len(order)
-
-
-def _is_first_process() -> bool:
-    running = torch.distributed.is_available() and torch.distributed.is_initialized()
-    return not running or torch.distributed.get_rank() == 0

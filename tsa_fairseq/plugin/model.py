@@ -1,12 +1,13 @@
 """``--arch tsa_transformer``: fairseq's Transformer with a tree for a decoder."""
 
 from argparse import ArgumentParser, Namespace
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
 from fairseq.models import register_model, register_model_architecture
 from fairseq.models.transformer import (
     TransformerModel,
+    base_architecture,
     transformer_iwslt_de_en,
     transformer_wmt_en_de,
     transformer_wmt_en_de_big,
@@ -15,8 +16,13 @@ from torch import Tensor, nn
 
 from tsa_fairseq.errors import UsageError
 from tsa_fairseq.plugin.arguments import complete_arguments, inference
+from tsa_fairseq.plugin.configuration import arguments_of
 from tsa_fairseq.plugin.heads import build_heads, fitting_heads, run_heads
 from tsa_fairseq.plugin.left_out import warn_of_sentences_left_out
+from tsa_fairseq.plugin.lock import hold_folder
+from tsa_fairseq.plugin.misfit import misfit
+from tsa_fairseq.plugin.processes import is_first_process
+from tsa_fairseq.plugin.restore import to_load
 from tsa_fairseq.plugin.teacher import TeacherOutput
 from tsa_fairseq.plugin.warm_start import warm_start
 from tsa_fairseq.tree.cost import ARCHITECTURES
@@ -42,6 +48,8 @@ class TSATransformerModel(TransformerModel):
     def __init__(self, args: Namespace, encoder: Any, decoder: TreeDecoder) -> None:
         super().__init__(args, encoder, decoder)
         self.num_updates: int | None = None
+        # of a training, the checkpoint that it is going to load
+        self.resumed_from: str | None = None
         self.heads = nn.ModuleDict()
 
     @classmethod
@@ -81,11 +89,17 @@ class TSATransformerModel(TransformerModel):
         )
 
     @classmethod
-    def build_model(cls, args: Namespace, task: Any) -> "TSATransformerModel":
+    def build_model(cls, args: Any, task: Any) -> "TSATransformerModel":
         """Build the model; with ``--tree-init-from``, fill it from that checkpoint.
 
-        Of a training, say how many sentences its validation will leave out.
+        Of a training, keep others out of its folder, and say how many sentences its validation will
+        leave out.
         """
+        with arguments_of(args, cls.add_args) as flat:
+            return cls._build(flat, task)
+
+    @classmethod
+    def _build(cls, args: Namespace, task: Any) -> "TSATransformerModel":
         complete_arguments(args)
         model = super().build_model(args, task)
         # after everything else, so that one seed draws the same tree for every objective
@@ -101,7 +115,10 @@ class TSATransformerModel(TransformerModel):
             start_peers(model.decoder, args.tree_peers)
         if getattr(args, "tree_training", False):
             del args.tree_training
-            warn_of_sentences_left_out(args, task, model)
+            model.resumed_from = to_load(args)
+            if is_first_process():
+                hold_folder(args.save_dir, model)
+                warn_of_sentences_left_out(args, task, model)
         return model
 
     @classmethod
@@ -182,9 +199,21 @@ class TSATransformerModel(TransformerModel):
 
         That is the case where a training starts from the parameters of one with another objective;
         a training that goes on has the same (:mod:`tsa_fairseq.plugin.resume`).
+
+        Raises:
+            SystemExit: in a training, parameters of other names or sizes. Not a UsageError, which
+                fairseq would answer with a traceback and a guess.
         """
         fitting = fitting_heads(self.heads, state_dict)
-        return super().load_state_dict(fitting, strict, *args, **kwargs)
+        try:
+            return super().load_state_dict(fitting, strict, *args, **kwargs)
+        except RuntimeError:
+            problem = misfit(fitting, self.state_dict())
+            if self.resumed_from is None or problem is None:
+                raise
+            raise SystemExit(
+                f"error: '{self.resumed_from}' does not fit this model: {problem}"
+            ) from None
 
     def prepare_for_inference_(self, cfg: Any) -> None:
         """Keep what translates: of one leaf, generation is the plain Transformer's.
@@ -209,35 +238,41 @@ class TSATransformerModel(TransformerModel):
 @register_model_architecture("tsa_transformer", "tsa_transformer")
 def tsa_transformer(args: Namespace) -> None:
     """The dimensions of fairseq's ``transformer``: 6+6 layers, 512/2048, 8 heads."""
-    complete_arguments(args)
+    _complete(args, base_architecture)
 
 
 @register_model_architecture("tsa_transformer", "tsa_transformer_iwslt_de_en")
 def tsa_transformer_iwslt_de_en(args: Namespace) -> None:
     """The dimensions of fairseq's ``transformer_iwslt_de_en``: 6+6 layers, 512/1024, 4 heads."""
-    transformer_iwslt_de_en(args)
-    complete_arguments(args)
+    _complete(args, transformer_iwslt_de_en)
 
 
 @register_model_architecture("tsa_transformer", "tsa_transformer_wmt_en_de")
 def tsa_transformer_wmt_en_de(args: Namespace) -> None:
     """The dimensions of fairseq's ``transformer_wmt_en_de``: 6+6 layers, 512/2048, 8 heads."""
-    transformer_wmt_en_de(args)
-    complete_arguments(args)
+    _complete(args, transformer_wmt_en_de)
 
 
 @register_model_architecture("tsa_transformer", "tsa_transformer_wmt_en_de_big")
 def tsa_transformer_wmt_en_de_big(args: Namespace) -> None:
     """The dimensions of ``transformer_wmt_en_de_big``: 6+6 layers, 1024/4096, 16 heads."""
-    transformer_wmt_en_de_big(args)
-    complete_arguments(args)
+    _complete(args, transformer_wmt_en_de_big)
 
 
 @register_model_architecture("tsa_transformer", "tsa_transformer_multi30k")
 def tsa_transformer_multi30k(args: Namespace) -> None:
     """The tiny model of the Multi30k literature: 4+4 layers, 128/256, 4 heads (Wu et al. 2021)."""
+    _complete(args, _multi30k)
+
+
+def _multi30k(args: Namespace) -> None:
     for side in ("encoder", "decoder"):
         for name, value in vars(ARCHITECTURES["tsa_transformer_multi30k"]).items():
             if not hasattr(args, f"{side}_{name}"):
                 setattr(args, f"{side}_{name}", value)
-    complete_arguments(args)
+    base_architecture(args)
+
+
+def _complete(args: Any, defaults: Callable[[Namespace], None]) -> None:
+    with arguments_of(args, TSATransformerModel.add_args) as flat:
+        complete_arguments(flat, defaults)

@@ -3,37 +3,58 @@
 import logging
 import os
 from argparse import Namespace
-from typing import Any
+from typing import Any, NamedTuple
 
 from tsa_fairseq.errors import UsageError
 from tsa_fairseq.files.checkpoint import checksum, model_arguments, read_checkpoint
+from tsa_fairseq.plugin.restore import to_resume
+from tsa_fairseq.plugin.shape import take_shape
 from tsa_fairseq.plugin.teacher import KD_TEACHER
 from tsa_fairseq.tree.topology import Topology
 
 logger = logging.getLogger(__name__)
 
 
-def follow_checkpoint(args: Namespace) -> None:
-    """Take the teacher from the checkpoint that fairseq is going to resume, and refuse a change.
+class Followed(NamedTuple):
+    """A checkpoint that a training goes on from."""
 
-    Nothing is compared with ``--reset-optimizer``, and nothing is there to compare with for
-    ``--finetune-from-model``: both start another training from a checkpoint's parameters.
+    path: str
+    arguments: Namespace  # of its model
+
+
+def follow_checkpoint(args: Namespace) -> Followed | None:
+    """Take from the checkpoint that fairseq is going to resume what was not given, refuse a change.
+
+    That is teacher, objective, and what shapes the function; the latter is compared when the
+    arguments are complete (:func:`tsa_fairseq.plugin.shape.check_shape`). Nothing is compared with
+    ``--reset-optimizer``, and nothing is there to compare with for ``--finetune-from-model``: both
+    start another training from a checkpoint's parameters.
 
     Args:
-        args: parsed by fairseq-train; ``kd_objective``, ``kd_teacher`` and ``kd_bridge_layers`` are
-            None where they were not given, and become the checkpoint's. Another criterion than
-            ours has none of them.
+        args: parsed by fairseq-train, before an architecture fills them in; ``kd_objective``,
+            ``kd_teacher`` and ``kd_bridge_layers`` are None where they were not given, and become
+            the checkpoint's. Another criterion than ours has none of them.
+
+    Returns:
+        The checkpoint; None if there is nothing to compare with.
 
     Raises:
-        UsageError: there is no optimizer state to go on with; another objective, teacher or number
-            of the bridge's layers than the checkpoint's; or a teacher that is gone.
+        UsageError: the file cannot be read; there is no optimizer state to go on with; another
+            objective, teacher or number of the bridge's layers than the checkpoint's; or a teacher
+            that is gone.
     """
-    flag, path = _to_resume(args)
-    state = None if path is None or args.reset_optimizer else _read(path)
-    if path is None or state is None:
-        return
+    flag, path = to_resume(args)
+    if path is None or args.reset_optimizer:
+        return None
+    state = read_checkpoint(path, flag, lazy=True)
     stored = model_arguments(state)
     _check_optimizer(flag, path, state, stored)
+    take_shape(args, stored, path)
+    _follow_objective(args, stored, path)
+    return Followed(path, stored)
+
+
+def _follow_objective(args: Namespace, stored: Namespace, path: str) -> None:
     theirs = getattr(stored, "kd_objective", None)
     if theirs is None or not hasattr(args, "kd_objective"):
         return
@@ -87,25 +108,6 @@ def _check_optimizer(flag: str, path: str, state: dict[str, Any], stored: Namesp
     )
 
 
-def _to_resume(args: Namespace) -> tuple[str, str | None]:
-    """The flag that says where fairseq looks for a checkpoint, and the file if there is one."""
-    flag, path = "--restore-file", args.restore_file
-    if path == "checkpoint_last.pt":
-        path = os.path.join(args.save_dir, path)
-        once = getattr(args, "continue_once", None)
-        if once is not None and not os.path.isfile(path):
-            flag, path = "--continue-once", once
-    return flag, path if os.path.isfile(path) else None
-
-
 def _predicts_once(stored: Any) -> bool:
     views = getattr(stored, "kd_views", None) or 1
     return views * Topology.parse(stored.tree, stored.decoder_layers).num_leaves == 1
-
-
-def _read(path: str) -> dict[str, Any] | None:
-    try:
-        return read_checkpoint(path, "--restore-file", lazy=True)
-    except UsageError as error:  # fairseq will say itself what it cannot resume
-        logger.warning("%s; its objective is not compared with this one", error)
-        return None

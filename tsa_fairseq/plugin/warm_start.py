@@ -10,6 +10,7 @@ from torch import Tensor
 from tsa_fairseq.errors import UsageError
 from tsa_fairseq.files.checkpoint import model_arguments, read_checkpoint
 from tsa_fairseq.plugin.heads import HEADS_PREFIX
+from tsa_fairseq.plugin.misfit import misfit
 
 logger = logging.getLogger(__name__)
 
@@ -79,15 +80,6 @@ def _check_tied(path: str, loaded: dict[str, Tensor], own: dict[str, Tensor]) ->
 
 
 def _check_parameters(path: str, loaded: dict[str, Tensor], wanted: dict[str, Tensor]) -> None:
-    problems: list[str] = []
-    for name in sorted(wanted.keys() | loaded.keys()):
-        if name not in loaded:
-            problems.append(f"it has no {name}")
-        elif name not in wanted:
-            problems.append(f"it has {name}, which this model has not")
-        elif loaded[name].shape != wanted[name].shape:
-            have, want = tuple(loaded[name].shape), tuple(wanted[name].shape)
-            problems.append(f"its {name} is {have}, this model's {want}")
-    if problems:
-        more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
-        raise UsageError(f"{INIT_FROM}: '{path}' does not fit leaf 0: {problems[0]}{more}")
+    problem = misfit(loaded, wanted)
+    if problem is not None:
+        raise UsageError(f"{INIT_FROM}: '{path}' does not fit leaf 0: {problem}")

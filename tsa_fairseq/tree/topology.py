@@ -18,6 +18,15 @@ _ALLOWED = (
 )
 _TOKEN = re.compile(r"[0-9]+|[\[\],]")
 
+# Of any tree, so that a text of a few characters asks for no more than a machine can hold, and
+# nesting, which is at most one level a leaf, for no deeper recursion than Python allows. A layer of
+# a tree is one of fairseq's: 2,048 of them are more than anybody has trained.
+MAX_LEAVES = 128
+MAX_NODES = 2048
+_BOUNDS = f"a tree may have up to {MAX_LEAVES} leaves and {MAX_NODES:,} nodes"
+# Characters of a text that a message repeats.
+_SHOWN = 80
+
 
 @dataclass(frozen=True)
 class Branch:
@@ -63,8 +72,11 @@ class Topology:
             layers: the length every path must have (``--decoder-layers``).
 
         Raises:
-            UsageError: the text does not follow the grammar, or a path is not ``layers`` long.
+            UsageError: the text does not follow the grammar, asks for more leaves or nodes than a
+                tree may have, or a path is not ``layers`` long.
         """
+        if not isinstance(text, str):  # from a file, or from --model-overrides
+            raise UsageError(f"--tree: got {text!r:.80}; {_ALLOWED}")
         text = " ".join(text.split())  # a message is one line, whatever the text has
         root = _branch_of(text)
         lengths = sorted({sum(path) for path in root.paths()}, reverse=True)
@@ -72,7 +84,7 @@ class Topology:
             has = f"paths of {_join(lengths)}" if len(lengths) > 1 else f"a path of {lengths[0]}"
             unit = "layer" if lengths == [1] else "layers"
             raise UsageError(
-                f"--tree: '{text}' has {has} {unit}; "
+                f"--tree: {_quoted(text)} has {has} {unit}; "
                 f"every path must have --decoder-layers = {layers}"
             )
         return cls.of(root)
@@ -87,7 +99,12 @@ class Topology:
 
     @classmethod
     def balanced(cls, layers: int) -> "Topology":
-        """The default tree: the last two layers branch in two each, which gives four leaves."""
+        """The default tree: the last two layers branch in two each, which gives four leaves.
+
+        Raises:
+            UsageError: more layers than a tree may have nodes.
+        """
+        check_layers("--decoder-layers", layers)
         widths = ([1] * layers + [2, 4])[-layers:] if layers > 1 else [4]
         return cls.of(_balanced_branch(widths))
 
@@ -156,6 +173,24 @@ class Topology:
         return str(self.root)
 
 
+def check_layers(flag: str, layers: int) -> None:
+    """Refuse a number of layers in a row that no tree has.
+
+    Raises:
+        UsageError: it is below 1, or more than half of the nodes that a tree may have, which leaves
+            as many for its branches.
+    """
+    if not 1 <= layers <= MAX_NODES // 2:
+        raise UsageError(f"{flag}: got {layers}; expected 1 to {MAX_NODES // 2:,}")
+
+
+def _quoted(text: str) -> str:
+    """A text as a message repeats it: of a long one the beginning."""
+    if len(text) <= _SHOWN:
+        return f"'{text}'"
+    return f"'{text[:_SHOWN]}...' ({len(text):,} characters)"
+
+
 def _number(branch: Branch, depth: int, parent: int, parents: list[list[int]]) -> None:
     """Number the nodes of every depth left to right, and note each one's parent."""
     for below in range(depth, depth + branch.layers):
@@ -169,11 +204,27 @@ def _branch_of(text: str) -> Branch:
     """Read ``N[child,child,...]``, or the number of nodes at each layer of a balanced tree.
 
     Raises:
-        UsageError: the text does not follow the grammar.
+        UsageError: the text does not follow the grammar, or asks for too much.
     """
     if re.fullmatch(r"\s*[0-9]+\s*(,\s*[0-9]+\s*)+", text):
-        return _balanced_branch([int(width) for width in text.split(",")])
+        widths = [_number_of(digits.strip()) for digits in text.split(",")]
+        if sum(widths) > MAX_NODES or max(widths) > MAX_LEAVES:
+            raise _too_large(text)
+        return _balanced_branch(widths)
     return _Parser(text).parse()
+
+
+def _number_of(digits: str) -> int:
+    """The number that digits stand for; of one beyond all bounds, some number beyond them.
+
+    Python refuses to read thousands of digits.
+    """
+    digits = digits.lstrip("0")
+    return int(digits or "0") if len(digits) <= len(str(MAX_NODES)) else MAX_NODES + 1
+
+
+def _too_large(text: str) -> UsageError:
+    return UsageError(f"--tree: {_quoted(text)} is too large; {_BOUNDS}")
 
 
 def _balanced_branch(widths: list[int]) -> Branch:
@@ -184,8 +235,9 @@ def _balanced_branch(widths: list[int]) -> Branch:
     """
     for above, width in zip([1, *widths], widths, strict=False):
         if width == 0 or width % above:
+            text = _quoted(",".join(map(str, widths)))
             raise UsageError(
-                f"--tree: '{','.join(map(str, widths))}' goes from {above} to {width} nodes; "
+                f"--tree: {text} goes from {above} to {width} nodes; "
                 "each number must be a multiple of the one before it"
             )
     return _grow([width // above for above, width in zip([1, *widths], widths, strict=False)])
@@ -203,10 +255,15 @@ def _grow(factors: list[int]) -> Branch:
 
 
 class _Parser:
-    """Recursive descent over ``N[child,child,...]``."""
+    """Recursive descent over ``N[child,child,...]``, which ends where the tree grows too large.
+
+    A branch that is open has a child and a leaf below it at least, so that nesting is never deeper
+    than a tree may have leaves.
+    """
 
     def __init__(self, text: str) -> None:
         self.text = text
+        self.leaves, self.nodes, self.open = 0, 0, 0
         self.tokens: list[tuple[str, int]] = []
         position = 0
         while position < len(text):
@@ -220,12 +277,12 @@ class _Parser:
 
     def fail(self, problem: str, position: int) -> None:
         raise UsageError(
-            f"--tree: '{self.text}' has {problem} at character {position + 1}; {_ALLOWED}"
+            f"--tree: {_quoted(self.text)} has {problem} at character {position + 1}; {_ALLOWED}"
         )
 
     def take(self) -> tuple[str, int]:
         if self.next == len(self.tokens):
-            raise UsageError(f"--tree: '{self.text}' ends too early; {_ALLOWED}")
+            raise UsageError(f"--tree: {_quoted(self.text)} ends too early; {_ALLOWED}")
         self.next += 1
         return self.tokens[self.next - 1]
 
@@ -240,8 +297,13 @@ class _Parser:
         token, position = self.take()
         if not token.isdigit():
             self.fail(f"{token!r} where a number of layers is expected", position)
-        layers = int(token)
-        if not (self.next < len(self.tokens) and self.tokens[self.next][0] == "["):
+        layers = _number_of(token)
+        self.nodes += layers
+        is_leaf = not (self.next < len(self.tokens) and self.tokens[self.next][0] == "[")
+        self.leaves += is_leaf
+        if self.nodes > MAX_NODES or max(self.leaves, self.open + 1) > MAX_LEAVES:
+            raise _too_large(self.text)
+        if is_leaf:
             if layers == 0:
                 self.fail("a branch of 0 layers", position)
             return Branch(layers)
@@ -250,6 +312,7 @@ class _Parser:
             # empty branch are simply children of the branch above
             self.fail("a branch of 0 layers", position)
         _, opening = self.take()
+        self.open += 1
         children = [self.branch()]
         while True:
             token, position = self.take()
@@ -258,6 +321,7 @@ class _Parser:
             if token != ",":
                 self.fail(f"{token!r} where ',' or ']' is expected", position)
             children.append(self.branch())
+        self.open -= 1
         if len(children) == 1:
             self.fail("a single child (write its layers into the branch above)", opening)
         return Branch(layers, tuple(children))
