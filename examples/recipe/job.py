@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from recipe import subwords
+from recipe.counts import lines_and_words, types
 from recipe.download import Archive, obtain, read_sums
 from recipe.errors import RecipeError, check_space, say
 from recipe.pairs import Corpus, Pair
@@ -170,6 +171,14 @@ def finish(job: Job) -> None:
         job.steps.path("learned") / subwords.TOOLS[job.protocol][1],
         job.work / subwords.TOOLS[job.protocol][1],
     )
+    target = job.languages[1]
+    tokens = lines_and_words(job.corpus("subword", "train").paths[1])[1]
+    facts = {
+        "types": types(job.steps.path("data-bin") / f"dict.{target}.txt"),
+        "tokens": tokens,  # of the target, which is what a batch is measured in
+    }
+    lines = "".join(f"{key}={value}\n" for key, value in facts.items())
+    (job.work / "facts.txt").write_text(lines, encoding="utf-8")
     for folder in job.work.iterdir():
         if folder.is_dir() and folder.name not in kept:
             shutil.rmtree(folder)

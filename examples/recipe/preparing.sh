@@ -60,10 +60,11 @@ open_work() {
     fi
 }
 
-# close_work KEY=VALUE...: what was made in WORK becomes OUT, with a record.
+# close_work KEY=VALUE...: what was made in WORK becomes OUT, with a record: settings, what the program
+# found (facts.txt), and these.
 close_work() {
-    { settings && printf '%s\n' "$@"; } >"$WORK/preparation.txt"
-    rm "$WORK/settings.txt"
+    { settings && cat "$WORK/facts.txt" && printf '%s\n' "$@"; } >"$WORK/preparation.txt"
+    rm "$WORK/settings.txt" "$WORK/facts.txt"
     if [ -e "$OUT" ]; then
         mv "$OUT" "$WORK.old"
     fi
@@ -110,7 +111,6 @@ prepare_large() {
     fi
     open_work
     recipe_python "$root" "$@" "${options[@]}" || exit 1
-    close_work "types=$(($(wc -l <"$WORK/data-bin/dict.$TARGET.txt") + 4))" \
-        "$TOOL=$TOOL_VERSION" "sacremoses=$(version_of sacremoses)"
+    close_work "$TOOL=$TOOL_VERSION" "sacremoses=$(version_of sacremoses)"
     say "prepared $OUT: $PROTOCOL, $SOURCE to $TARGET"
 }
