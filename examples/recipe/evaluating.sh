@@ -68,7 +68,7 @@ do_or_print() {
     local log=$1
     shift
     if [ "$DRY_RUN" = yes ]; then
-        print_command "$@" | sed "\$s|\$| >$log 2>\&1|"
+        print_command "$@" | sed "\$s|\$| >$(quoted "$log") 2>\&1|"
     else
         "$@" >"$log" 2>&1 || { cat "$log" >&2 && die "$1 failed; its output stands above"; }
     fi
@@ -121,13 +121,14 @@ translate_with_leaves() {
     translate ensemble --model-overrides "{'tree_inference': 'ensemble'}"
 }
 
-score() {
+# SCORE: the command that makes the table.
+scoring_command() {
     local words=()
     [ "$PROTOCOL" = raw ] || words=(--words "$DATA/corpus/test.$TARGET")
-    recipe_python "$1" -m recipe.score --protocol "$PROTOCOL" --language "$TARGET" \
-        --reference "$DATA/reference/test.$TARGET" ${words[@]+"${words[@]}"} \
-        --report "$NEW/scores.json" "${ROWS[@]}" ${SCORING[@]+"${SCORING[@]}"} \
-        --note checkpoints "$CHOSEN" --note beam "$BEAM" --note lenpen "$LENPEN"
+    SCORE=(env "PYTHONPATH=$1/examples" python3 -m recipe.score --protocol "$PROTOCOL" --language "$TARGET"
+        --reference "$DATA/reference/test.$TARGET" ${words[@]+"${words[@]}"}
+        --report "$NEW/scores.json" "${ROWS[@]}" ${SCORING[@]+"${SCORING[@]}"}
+        --note checkpoints "$CHOSEN" --note beam "$BEAM" --note lenpen "$LENPEN")
 }
 
 # evaluate_large ROOT: the whole of a larger recipe's evaluation, or what --dry-run says.
@@ -150,10 +151,12 @@ evaluate_large() {
     else
         translate plain
     fi
+    scoring_command "$1"
     if [ "$DRY_RUN" = yes ]; then
+        print_command "${SCORE[@]}"
         return
     fi
-    table=$(score "$1")
+    table=$("${SCORE[@]}")
     printf '%s\n' "$table" >"$NEW/scores.txt"
     finish "$OUT"
     say "translations, scores.json and scores.txt in $OUT"

@@ -47,10 +47,8 @@ def split_compounds(line: str) -> str:
 
 def of_tokens(lines: list[str], moses: Moses) -> Texts:
     """Texts of the tokenised protocol's lines."""
-    return Texts(
-        [line.replace(SPLIT_DASH, "-") for line in lines],
-        [moses.detokenise(line) for line in lines],
-    )
+    words = [line.replace(SPLIT_DASH, "-") for line in lines]
+    return Texts(words, [moses.detokenise(line) for line in lines])
 
 
 def of_plain(lines: list[str], moses: Moses) -> Texts:
