@@ -1,9 +1,48 @@
-"""Archives in the exact inner form of IWSLT'14's and WMT's, with invented text, and their checksums."""
+"""Archives in the exact inner form of IWSLT'14's and WMT's, with invented text and checksums.
+
+And the recipes' scripts, run as a user does.
+"""
 
 import hashlib
 import io
+import os
 import random
+import re
+import subprocess
+import sys
 import tarfile
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+EXAMPLES = ROOT / "examples"
+if str(EXAMPLES) not in sys.path:
+    sys.path.insert(0, str(EXAMPLES))  # the recipes' shared modules
+
+
+def environment(**more):
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    return {**os.environ, "PATH": path, "PYTHONPATH": str(ROOT), **more}
+
+
+def run(script, *arguments, **more):
+    """A script of examples/ in this Python's environment."""
+    command = ["bash", str(EXAMPLES / script), *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, env=environment(**more))
+
+
+def succeed(script, *arguments, **more):
+    done = run(script, *arguments, **more)
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    return done.stdout
+
+
+def refuse(script, *arguments, **more):
+    """The one line with which a script refuses, without "error: "."""
+    done = run(script, *arguments, **more)
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert re.fullmatch("error: .*\n", done.stderr), done.stderr
+    return done.stderr.removeprefix("error: ").removesuffix("\n")
+
 
 NOUNS = {
     "en": "dog cat house tree river teacher city word song machine".split(),
@@ -88,8 +127,9 @@ def xml_set(name, count, language):
         for number, line in enumerate(sentences(count, name, language), start=1)
     )
     return (
-        f'<?xml version="1.0" encoding="UTF-8"?>\n<mteval>\n<refset setid="{name}" srclang="x">\n'
-        f'<doc docid="1" genre="lectures">\n<title>A title</title>\n{lines}</doc>\n</refset>\n</mteval>\n'
+        '<?xml version="1.0" encoding="UTF-8"?>\n<mteval>\n'
+        f'<refset setid="{name}" srclang="x">\n<doc docid="1" genre="lectures">\n'
+        f"<title>A title</title>\n{lines}</doc>\n</refset>\n</mteval>\n"
     )
 
 

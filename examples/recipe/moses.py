@@ -51,7 +51,8 @@ class Moses:
 
     def normalise(self, line: str) -> str:
         """Punctuation in one form, and no characters that cannot be printed: a blank each."""
-        text: str = self._normalizer.normalize(line)
+        # With its newline, which in the script counts as a character after a final quotation mark.
+        text: str = self._normalizer.normalize(f"{line}\n")
         return regex.sub(r"\p{C}", " ", text)
 
 
