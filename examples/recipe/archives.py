@@ -6,7 +6,7 @@ import tarfile
 import zlib
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
-from typing import IO, BinaryIO
+from typing import BinaryIO
 
 from recipe.errors import RecipeError
 from recipe.progress import Progress
@@ -44,7 +44,9 @@ def unpack(archive: Path, wanted: Mapping[str, Path]) -> None:
         raise RecipeError(f"{archive}: has no {min(missing)}")
 
 
-def _unpack(archive: Path, raw: BinaryIO, unzipped: IO[bytes], missing: dict[str, Path]) -> None:
+def _unpack(
+    archive: Path, raw: BinaryIO, unzipped: gzip.GzipFile, missing: dict[str, Path]
+) -> None:
     """What is found is no longer missing; of two members with one name the first counts."""
     progress = Progress(f"unpacking {archive.name}", archive.stat().st_size, "bytes")
     seen = 0
