@@ -62,6 +62,9 @@ check_training_flags() {
     whole_number --seed "$SEED" 0
     [ "$BF16$FP32" != yesyes ] || die "--bf16: got --fp32, too; expected one of them"
     [ "$CPU$BF16" != yesyes ] || die "--bf16: got --cpu, too, where training is in fp32; expected one of them"
+    # Of stock fairseq's models torchrun's processes count GPUs; those of the plugin do not.
+    [ "$CPU$MODEL" != yesplain ] || [ $((GPUS * NODES)) -eq 1 ] ||
+        die "--gpus: got $((GPUS * NODES)) processes with --cpu and --model plain, which fairseq alone cannot start; expected 1, or --model tree --objective none --tree 6, which is the same model"
     check_rendezvous
     SAVE=$(absolute "$SAVE")
 }
@@ -182,7 +185,7 @@ build_command() {
 # describe_command: what --dry-run prints before the command, as comments of the shell.
 describe_command() {
     local tokens
-    printf '# %s GPUs x %s tokens x update-freq %s = %s tokens an update\n' "$PROCESSES" "$MAX_TOKENS" "$UPDATE_FREQ" "$BATCH"
+    printf '# %s processes x %s tokens x update-freq %s = %s tokens an update\n' "$PROCESSES" "$MAX_TOKENS" "$UPDATE_FREQ" "$BATCH"
     tokens=$(recorded "$DATA/preparation.txt" tokens)
     [ -z "$tokens" ] || printf '# %s tokens of training text: %s updates an epoch, or some more\n' "$tokens" $(((tokens + BATCH - 1) / BATCH))
     [ "$NODES" -eq 1 ] || printf '# on each of the %s machines:\n' "$NODES"
