@@ -131,6 +131,7 @@ def test_batch_stays_the_recipes(given, tokens, frequency, processes, wmt, tmp_p
     args = parsed(words)
     assert (args.max_tokens, args.update_freq) == (tokens, [frequency])
     assert args.distributed_world_size == processes
+    assert args.required_batch_size_multiple == 1
     assert tokens * frequency * processes == (458_752 if "big" in given else 32_768)
     assert (words[0] == "torchrun") == ("--nodes" in given)
 
@@ -163,7 +164,7 @@ def test_several_machines(wmt, tmp_path):
     assert words[:14] == [*launcher.split(), f"{wmt}/data-bin"]
     args = parsed(words)
     assert args.bf16 and not args.fp16
-    assert args.tree == "6" and args.kd_views == 2  # R-Drop's default: no tree
+    assert args.tree == "6" and args.kd_objective == "rdrop"  # which branches nowhere by default
 
 
 def test_objectives_and_dictionaries(tmp_path):
@@ -534,3 +535,32 @@ def test_two_processes_are_one_with_twice_the_update_freq(launcher, data, tmp_pa
     assert len(losses(alone)) == 4 and len(losses(alone)[0]) >= 7
     assert losses(two) == losses(alone)
     assert "max_update: 4" in two and "--update-freq" not in two
+
+
+@pytest.mark.parametrize("nodes", [1, 4])
+def test_slurm_script(nodes, wmt, tmp_path):
+    """Its last line, with an srun that runs a task here and a scontrol that knows four names."""
+    text = (EXAMPLES / "recipe" / "train.sbatch").read_text()
+    text = text.replace("DATA=data/wmt14 ", f"DATA={wmt} ")
+    text = text.replace("SAVE=runs/wmt-tree ", f"SAVE={tmp_path}/run ")
+    (tmp_path / "train.sbatch").write_text(text.replace("--size base)", "--size big --dry-run)"))
+    tools = tmp_path / "tools"
+    tools.mkdir()
+    for name, line in (("srun", 'exec "$@"'), ("scontrol", "printf 'n%s\\n' 7 8 9 10")):
+        (tools / name).write_text(f"#!/bin/sh\n{line}\n")
+        (tools / name).chmod(0o755)
+    slurm = {"NODES": nodes, "NODELIST": "n[7-10]", "ID": 1234567, "NUM_NODES": nodes}
+    variables = {f"SLURM_JOB_{name}": str(value) for name, value in slurm.items()}
+    variables |= {"SLURM_SUBMIT_DIR": str(ROOT), "SLURM_GPUS_ON_NODE": "8"}
+    environment = fixtures.environment(**variables)
+    environment["PATH"] = f"{tools}{os.pathsep}{environment['PATH']}"
+    done = subprocess.run(
+        ["bash", tmp_path / "train.sbatch"], capture_output=True, text=True, env=environment
+    )
+    assert done.returncode == 0, done.stderr
+    words = words_of(done.stdout)
+    args = parsed(words)
+    assert args.distributed_world_size == 8 * nodes and args.update_freq == [16 // nodes]
+    assert args.save_interval_updates == 1000
+    assert words[0] == ("fairseq-train" if nodes == 1 else "torchrun")
+    assert nodes == 1 or words[words.index("--rdzv-endpoint") + 1] == "n7:34567"

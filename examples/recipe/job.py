@@ -79,7 +79,7 @@ def _known(name: str, sums: dict[str, str]) -> dict[str, str]:
 def parser(description: str | None) -> argparse.ArgumentParser:
     """Of a recipe's program; prepare.sh has checked the values."""
     made = argparse.ArgumentParser(description=description)
-    made.add_argument("--protocol", required=True, choices=sorted(subwords.TOOLS))
+    made.add_argument("--protocol", required=True, choices=sorted(subwords.FILES))
     made.add_argument("--subwords", required=True, type=int)
     made.add_argument("--work", required=True, type=Path)
     made.add_argument("--archives", required=True, type=Path)
@@ -112,7 +112,7 @@ def learn_subwords(job: Job) -> Path:
         f"learning {job.subwords:,} joint subwords (one core, once words are counted)",
         make,
     )
-    return step / subwords.TOOLS[job.protocol][1]
+    return step / subwords.FILES[job.protocol]
 
 
 def cut(job: Job, model: Path, name: str) -> None:
@@ -168,8 +168,8 @@ def finish(job: Job) -> None:
     """Keep what is of use: text, references, subwords, binarised data."""
     kept = {"corpus", "reference", "subword", "data-bin"}
     shutil.copyfile(
-        job.steps.path("learned") / subwords.TOOLS[job.protocol][1],
-        job.work / subwords.TOOLS[job.protocol][1],
+        job.steps.path("learned") / subwords.FILES[job.protocol],
+        job.work / subwords.FILES[job.protocol],
     )
     target = job.languages[1]
     tokens = lines_and_words(job.corpus("subword", "train").paths[1])[1]

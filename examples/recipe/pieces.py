@@ -14,8 +14,10 @@ from recipe.parallel import count_lines
 MOST_LINES = 2_000_000
 
 
-def learn(texts: list[Path], count: int, model: Path) -> None:
+def learn(texts: list[Path], count: int, model: Path, workers: int = 1) -> None:
     """Train one model on all texts: `count` pieces, or as many as the texts have.
+
+    On one core, whatever `workers` says: so that every machine gets the same pieces.
 
     Raises:
         RecipeError: sentencepiece cannot, such as for fewer pieces than characters.
@@ -28,7 +30,7 @@ def learn(texts: list[Path], count: int, model: Path) -> None:
             vocab_size=count,
             hard_vocab_limit=False,
             character_coverage=1.0,
-            num_threads=1,  # the same pieces on every machine
+            num_threads=1,
             minloglevel=2,
         )
     except RuntimeError as error:

@@ -4,36 +4,37 @@ Called by Multi30k's prepare.sh; the larger recipes use the functions.
 """
 
 import argparse
+from importlib import import_module
 from pathlib import Path
+from types import ModuleType
 
-from recipe import bpe, pieces
 from recipe.errors import run
 from recipe.parallel import map_file
 
 # What a protocol's subwords are made by, and what the file is called.
-TOOLS = {"tokenised": (bpe, "subword.codes"), "raw": (pieces, "subword.model")}
+FILES = {"tokenised": "subword.codes", "raw": "subword.model"}
+
+
+def tool(protocol: str) -> ModuleType:
+    """What makes them; of the two packages that do only one needs to be installed."""
+    return import_module({"tokenised": "recipe.bpe", "raw": "recipe.pieces"}[protocol])
 
 
 def learn(protocol: str, texts: list[Path], count: int, folder: Path, workers: int) -> Path:
     """Learn a protocol's subwords; returns the file, in that folder."""
-    tool, name = TOOLS[protocol]
-    file = folder / name
-    if protocol == "tokenised":
-        tool.learn(texts, count, file, workers)
-    else:
-        tool.learn(texts, count, file)
+    file = folder / FILES[protocol]
+    tool(protocol).learn(texts, count, file, workers)
     return file
 
 
 def apply(protocol: str, model: Path, source: Path, destination: Path, workers: int) -> None:
     """Write each line of a text as subwords separated by blanks."""
-    tool, _ = TOOLS[protocol]
-    map_file(tool.Cutter(model), source, destination, workers, f"cutting {source.name}")
+    map_file(tool(protocol).Cutter(model), source, destination, workers, f"cutting {source.name}")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--protocol", required=True, choices=sorted(TOOLS))
+    parser.add_argument("--protocol", required=True, choices=sorted(FILES))
     parser.add_argument("--subwords", required=True, type=int)
     parser.add_argument("--languages", required=True, nargs=2)
     parser.add_argument("--text", required=True, type=Path, help="a folder of PART.LANGUAGE")
