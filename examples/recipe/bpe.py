@@ -6,6 +6,7 @@ import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TextIO
 
 from subword_nmt.apply_bpe import BPE  # type: ignore[import-untyped]
 from subword_nmt.learn_bpe import learn_bpe  # type: ignore[import-untyped]
@@ -30,9 +31,23 @@ def learn(texts: list[Path], count: int, codes: Path, workers: int = 1) -> None:
         dictionary.seek(0)
         with (
             codes.open("w", encoding="utf-8", newline="\n") as out,
-            contextlib.redirect_stderr(io.StringIO()),  # its bar; the caller says what is done
+            contextlib.redirect_stderr(io.StringIO()),  # its bar, which is not for logs
         ):
-            learn_bpe(dictionary, out, count, is_dict=True)
+            learn_bpe(
+                dictionary, _Told(out, Progress("merging", count, "merges")), count, is_dict=True
+            )
+
+
+class _Told:
+    """A file that says how many merges were written to it."""
+
+    def __init__(self, file: TextIO, progress: Progress) -> None:
+        self._file, self._progress = file, progress
+
+    def write(self, text: str) -> None:
+        """A line: a merge."""
+        self._file.write(text)
+        self._progress.add(1)
 
 
 def _lines(texts: list[Path]) -> Iterator[str]:
