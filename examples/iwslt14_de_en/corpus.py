@@ -34,6 +34,8 @@ TESTS = [
 ]
 LIMITS = Limits(1, 175, 1.5)
 VALID_EVERY = 23
+# Text is packed to a quarter, and lies there in five forms at most.
+GROWTH = 20
 # Of the tokenised protocol: pairs, types of separate dictionaries, tokens of the training text.
 PAIRS = {"train": 160_239, "valid": 7_283, "test": 6_750}
 TYPES = {"de": 8_848, "en": 6_632}
@@ -175,7 +177,7 @@ def works(protocol: str) -> list[Work]:
 
 def main() -> None:
     args = parser(__doc__).parse_args()
-    job = job_of(args, LANGUAGES)
+    job = job_of(args, LANGUAGES, GROWTH)
     if args.dry_run:
         print(describe(job, [ARCHIVE], works(job.protocol)))
         return

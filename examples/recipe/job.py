@@ -18,9 +18,6 @@ from recipe.parallel import cores
 from recipe.steps import Steps
 
 PARTS = ("train", "valid", "test")
-# What a preparation takes at its largest, beside the archives, for each of their bytes; see the
-# READMEs for what this was measured on.
-GROWTH = 20
 
 
 @dataclass(frozen=True)
@@ -30,6 +27,7 @@ class Job:
     Args:
         protocol: tokenised or raw.
         languages: source and target.
+        growth: bytes that the work takes at its largest, beside the archives, for each of theirs.
         subwords: merges or pieces.
         joined: whether both sides have one dictionary.
         work: where steps are done.
@@ -41,6 +39,7 @@ class Job:
 
     protocol: str
     languages: Pair
+    growth: int
     subwords: int
     joined: bool
     work: Path
@@ -67,7 +66,7 @@ class Job:
         paths = [obtain(archive, self.archives, self.copy) for archive in archives]
         if not self.steps.path("data-bin").exists():
             there = sum(file.stat().st_size for file in self.work.rglob("*") if file.is_file())
-            needed = GROWTH * sum(path.stat().st_size for path in paths) - there
+            needed = self.growth * sum(path.stat().st_size for path in paths) - there
             check_space("--out", self.work, needed)
         return paths
 
@@ -91,12 +90,12 @@ def parser(description: str | None) -> argparse.ArgumentParser:
     return made
 
 
-def job_of(args: argparse.Namespace, languages: Pair) -> Job:
+def job_of(args: argparse.Namespace, languages: Pair, growth: int) -> Job:
     """What the arguments ask for."""
     sums = None if args.sums is None else read_sums(args.sums)
     return Job(
-        args.protocol, languages, args.subwords, args.joined, args.work, args.archives, args.copy,
-        args.workers, sums,
+        args.protocol, languages, growth, args.subwords, args.joined, args.work, args.archives,
+        args.copy, args.workers, sums,
     )  # fmt: skip
 
 

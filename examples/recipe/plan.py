@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from recipe.download import Archive, announce
 from recipe.errors import existing, size
-from recipe.job import GROWTH, Job
+from recipe.job import Job
 from recipe.progress import duration
 
 
@@ -47,10 +47,11 @@ def describe(job: Job, archives: Sequence[Archive], works: Sequence[Work]) -> st
         left = "done by an earlier run" if done else duration(seconds)
         lines.append(f"  {work.name}: {work.what}: {left}")
     free = shutil.disk_usage(existing(job.work)).free
-    bytes_ = sum(archive.size or 0 for archive in archives)
+    packed = sum(archive.size or 0 for archive in archives)
+    most = size(job.growth * packed)
     lines += [
         f"time: {duration(total)} beside downloads",
-        f"disk: {size(bytes_)} of archives in {job.archives}, about {size(GROWTH * bytes_)} beside "
-        f"them at most; {size(free)} are free",
+        f"disk: {size(packed)} of archives in {job.archives}, about {most} beside them at most; "
+        f"{size(free)} are free",
     ]
     return "\n".join(lines)
