@@ -6,8 +6,8 @@ Words by Zipf's law, lengths as in news, punctuation, numbers, hyphens and quota
 more types of words than real text of that size, which makes learning subwords slower.
 """
 
+import argparse
 import random
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -70,7 +70,11 @@ def lines(count, seed, side, words):
 
 
 def main():
-    folder, pairs = Path(sys.argv[1]), int(sys.argv[2])
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("pairs", type=int)
+    args = parser.parse_args()
+    folder, pairs = args.folder, args.pairs
     folder.mkdir(parents=True, exist_ok=True)
     words = {side: vocabulary(side) for side in TYPES}
     for name, members in fixtures.wmt_members(tests=3000).items():

@@ -162,7 +162,7 @@ def works(protocol: str) -> list[Work]:
         Work("reference", "keep the test set's plain text", 1, False),
     ]
     if protocol == "tokenised":
-        first.append(Work("tokenised", "Moses' tokeniser, by sacremoses", 90, True))
+        first.append(Work("tokenised", "Moses' tokeniser, by sacremoses", 55, True))
     else:
         first.append(Work("plain", "entities and blanks", 2, False))
     learning = 90 if protocol == "tokenised" else 60
@@ -170,8 +170,8 @@ def works(protocol: str) -> list[Work]:
         *first,
         Work("corpus", "clean (1 to 175 words, ratio 1.5), split off every 23rd pair", 10, False),
         Work("learned", "learn joint subwords", learning, False),
-        Work("subword", "cut into subwords", 20, True),
-        Work("data-bin", "fairseq-preprocess", 40, True),
+        Work("subword", "cut into subwords", 36, True),
+        Work("data-bin", "fairseq-preprocess", 70, True),
     ]
 
 

@@ -214,21 +214,21 @@ def works(corpus: str, valid: str, protocol: str) -> list[Work]:
 
     name = "corpus" if valid == "newstest2013" else "whole"
     if protocol == "tokenised":
-        treated = Work(name, "normalise, tokenise by sacremoses", million(1), True)
+        treated = Work(name, "normalise, tokenise by sacremoses", million(310), True)
     else:
         treated = Work(name, "text as it is", 1, False)
     splitting = [] if name == "corpus" else [
-        Work("corpus", "every hundredth pair for validation", million(1), False)
+        Work("corpus", "every hundredth pair for validation", million(5), False)
     ]  # fmt: skip
     return [
-        Work("text", "unpack", million(1), False),
+        Work("text", "unpack", million(15), False),
         Work("reference", "keep the test set's plain text", 1, False),
         treated,
         *splitting,
-        Work("learned", "learn joint subwords", million(1), False),
-        Work("cut", "cut into subwords", million(1), True),
-        Work("subword", "clean (1 to 250 subwords, ratio 1.5)", million(1), False),
-        Work("data-bin", "fairseq-preprocess", million(1), True),
+        Work("learned", "learn joint subwords", million(60) + 622, False),
+        Work("cut", "cut into subwords", million(210), True),
+        Work("subword", "clean (1 to 250 subwords, ratio 1.5)", million(10), False),
+        Work("data-bin", "fairseq-preprocess", million(450), True),
     ]
 
 
