@@ -22,7 +22,9 @@ CTRANSLATE2 = ["ctranslate2>=4.6"]
 SERVE = [*CTRANSLATE2, "sentencepiece", "subword-nmt", "sacremoses"]
 TRAIN = ["torch>=2.4", "numpy", "sacrebleu", "sentencepiece"]
 DEMO = ["Babel", "num2words", *CTRANSLATE2]
-MULTI30K = ["subword-nmt"]
+MULTI30K = ["subword-nmt", "sentencepiece"]
+# IWSLT and WMT: text is prepared and scored with these.
+RECIPES = [*MULTI30K, "sacremoses", "sacrebleu", "regex"]
 BENCHMARK = ["matplotlib"]
 
 setup(
@@ -49,9 +51,10 @@ setup(
         "ctranslate2": CTRANSLATE2,
         "demo": DEMO,
         "multi30k": MULTI30K,
+        "recipes": RECIPES,
         "benchmark": BENCHMARK,
         "dev": ["pytest", "ruff", "mypy", "tensorboardX", "sentencex", *TRAIN, *SERVE, *DEMO]
-        + [*MULTI30K, *BENCHMARK],
+        + [*RECIPES, *BENCHMARK],
     },
     entry_points={"console_scripts": ["tsa-fairseq = tsa_fairseq.cli.main:main"]},
     classifiers=[

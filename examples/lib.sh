@@ -140,3 +140,26 @@ one_of() {
 recorded() {
     sed -n "s/^$2=//p" "$1"
 }
+
+# quoted WORD: as a shell takes it, without quotes where it needs none.
+quoted() {
+    if [[ "$1" =~ ^[A-Za-z0-9_./:,=@%+-]+$ ]]; then
+        printf '%s' "$1"
+    else
+        printf '%s' "${1@Q}"
+    fi
+}
+
+# print_command WORD...: a flag and its values on each line.
+print_command() {
+    local word
+    quoted "$1"
+    for word in "${@:2}"; do
+        case $word in
+            --*) printf ' \\\n    ' ;;
+            *) printf ' ' ;;
+        esac
+        quoted "$word"
+    done
+    printf '\n'
+}

@@ -25,6 +25,10 @@ from tsa_fairseq.files.text_settings import TextSettings
 
 ROOT = Path(__file__).parents[1]
 RECIPE = ROOT / "examples" / "multi30k"
+sys.path.insert(0, str(ROOT / "examples"))  # the recipes' shared modules
+
+from recipe.errors import RecipeError  # noqa: E402
+
 REAL_DATA = ROOT.parent / "shared" / "data" / "multi30k"
 SIZES = {"train": 60, "val": 12, "test_2016_flickr": 9}
 WORDS = {
@@ -389,7 +393,7 @@ def test_download(server, copy, monkeypatch):
         ).read_bytes()
 
     (directory / "tok" / "val.lc.norm.tok.de").unlink()
-    with pytest.raises(corpus.CorpusError) as caught:
+    with pytest.raises(RecipeError) as caught:
         corpus.prepare(args)
     assert str(caught.value) == (
         f"cannot download {address}/tok/val.lc.norm.tok.de: HTTP Error 404: File not found; "
@@ -420,7 +424,8 @@ def test_real_data_give_the_literatures_dictionary(tmp_path):
 def test_real_data_have_the_recipes_checksums(protocol, tmp_path):
     command = [sys.executable, str(RECIPE / "corpus.py"), "--protocol", protocol]
     command += ["--languages", "en", "de", "--from", str(REAL_DATA), "--into", str(tmp_path)]
-    done = subprocess.run(command, capture_output=True, text=True)
+    environment = {**os.environ, "PYTHONPATH": str(ROOT / "examples")}
+    done = subprocess.run(command, capture_output=True, text=True, env=environment)
     assert (done.returncode, done.stderr) == (0, "")
     pairs = "==> train: 29,000 pairs\n==> val: 1,014 pairs\n==> test_2016_flickr: 1,000 pairs\n"
     assert done.stdout == pairs

@@ -23,6 +23,9 @@ DOCUMENTS = [
     "docs/benchmark/README.md",
     "examples/demo/README.md",
     "examples/multi30k/README.md",
+    "examples/iwslt14_de_en/README.md",
+    "examples/wmt14_en_de/README.md",
+    "docs/clusters.md",
 ]
 
 
@@ -101,6 +104,8 @@ def test_no_recipe_leaves_sentences_out():
         ("run.sh", "fairseq-generate"),
         ("evaluate.sh", "fairseq-generate"),
         ("train.sh", "fairseq-train"),
+        # that of training.sh is parsed in test_recipe_train.py
+        ("evaluating.sh", "fairseq-generate"),
     ]
 
 

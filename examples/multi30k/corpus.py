@@ -5,12 +5,11 @@ Called by prepare.sh. For each part and language it writes `INTO/PART.LANGUAGE`,
 
 import argparse
 import gzip
-import hashlib
-import http.client
-import sys
-import urllib.request
 import zlib
 from pathlib import Path
+
+from recipe.download import Archive, check, fetch, read_sums
+from recipe.errors import RecipeError, run, say
 
 PARTS = ("train", "val", "test_2016_flickr")
 COMMIT = "a3d2e0d26b56f3846f66a952536ffed4e401d05a"
@@ -20,33 +19,12 @@ FOLDERS = {"tokenised": "tok", "raw": "raw"}
 NAMES = {"tokenised": "{part}.lc.norm.tok.{language}", "raw": "{part}.{language}.gz"}
 
 
-class CorpusError(Exception):
-    """A file is missing or not what it should be; the message is one line for the user."""
-
-
-def read_sums(path: Path) -> dict[str, str]:
-    """The sha256 of each file name, from a file in the format of `sha256sum`."""
-    sums = {}
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError):
-        raise CorpusError(f"--sums: {path} cannot be read") from None
-    for number, line in enumerate(lines, start=1):
-        fields = line.split()
-        if len(fields) != 2 or len(fields[0]) != 64:
-            raise CorpusError(
-                f"--sums: {path}, line {number}: expected 'SHA256  NAME'; got '{line}'"
-            )
-        sums[fields[1]] = fields[0]
-    return sums
-
-
 def find(directory: Path, folder: str, name: str) -> Path:
     """A file of a copy at hand: a directory of files, or a clone of the dataset's repository."""
     for place in (directory, directory / folder, directory / "data" / "task1" / folder):
         if (place / name).is_file():
             return place / name
-    raise CorpusError(f"--from: {directory} has no {name}")
+    raise RecipeError(f"--from: {directory} has no {name}")
 
 
 def read_copy(path: Path) -> bytes:
@@ -54,33 +32,7 @@ def read_copy(path: Path) -> bytes:
     try:
         return path.read_bytes()
     except OSError as error:
-        raise CorpusError(f"--from: {path} cannot be read: {error.strerror}") from None
-
-
-def download(url: str) -> bytes:
-    """The bytes behind a public address."""
-    print(f"==> downloading {url}", flush=True)
-    try:
-        with urllib.request.urlopen(url, timeout=60) as response:
-            return bytes(response.read())
-    except (
-        OSError,
-        http.client.HTTPException,
-    ) as error:  # a bad status, no network, a connection lost midway
-        reason = str(error).removeprefix("<urlopen error ").removesuffix(">")
-        raise CorpusError(
-            f"cannot download {url}: {reason}; with a copy at hand, use --from"
-        ) from None
-
-
-def check(origin: str, content: bytes, expected: str | None) -> None:
-    """Hold a file to its checksum; one whose sum is not known is let through, and said to be."""
-    if expected is None:
-        print(f"==> {origin}: no checksum is known, taken as it is", flush=True)
-        return
-    found = hashlib.sha256(content).hexdigest()
-    if found != expected:
-        raise CorpusError(f"{origin}: wrong checksum: found {found}, expected {expected}")
+        raise RecipeError(f"--from: {path} cannot be read: {error.strerror}") from None
 
 
 def plain_text(origin: str, content: bytes) -> bytes:
@@ -89,13 +41,13 @@ def plain_text(origin: str, content: bytes) -> bytes:
         try:
             content = gzip.decompress(content)
         except (OSError, EOFError, zlib.error):
-            raise CorpusError(f"{origin}: not a gzip file, or one cut short") from None
+            raise RecipeError(f"{origin}: not a gzip file, or one cut short") from None
     try:
         content.decode("utf-8")
     except UnicodeDecodeError as error:
-        raise CorpusError(f"{origin}: not UTF-8 at byte {error.start}") from None
+        raise RecipeError(f"{origin}: not UTF-8 at byte {error.start}") from None
     if not content.endswith(b"\n"):
-        raise CorpusError(f"{origin}: empty, or its last line is cut short")
+        raise RecipeError(f"{origin}: empty, or its last line is cut short")
     return content
 
 
@@ -103,13 +55,18 @@ def obtain(args: argparse.Namespace, sums: dict[str, str], part: str, language: 
     """Write one file of the corpus; returns its number of lines."""
     folder = FOLDERS[args.protocol]
     name = NAMES[args.protocol].format(part=part, language=language)
+    known = {"sha256": sums[name]} if name in sums else {}
     if args.copy is None:
-        origin = f"{TASK_1}/{folder}/{name}"
-        content = download(origin)
+        archive = Archive(name, f"{TASK_1}/{folder}/{name}", sums=known)
+        path = fetch(archive, args.into)
+        origin, content = archive.address, read_copy(path)
+        path.unlink()
     else:
         path = find(args.copy, folder, name)
         origin, content = str(path), read_copy(path)
-    check(origin, content, sums.get(name))
+        check(path, Archive(name, "", sums=known))
+    if not known:
+        say(f"{origin}: no checksum is known, taken as it is")
     text = plain_text(origin, content)
     (args.into / f"{part}.{language}").write_bytes(text)
     return text.count(b"\n")
@@ -118,7 +75,7 @@ def obtain(args: argparse.Namespace, sums: dict[str, str], part: str, language: 
 def keep_first(args: argparse.Namespace, there_are: int) -> None:
     """Cut both sides of the training text after the first `args.pairs` lines."""
     if args.pairs > there_are:
-        raise CorpusError(f"--pairs: got {args.pairs}; train has {there_are}")
+        raise RecipeError(f"--pairs: got {args.pairs}; train has {there_are}")
     for language in args.languages:
         path = args.into / f"train.{language}"
         lines = path.read_bytes().split(b"\n")[: args.pairs]
@@ -135,11 +92,11 @@ def prepare(args: argparse.Namespace) -> None:
                 f"{n} lines of {language}"
                 for n, language in zip(lines, args.languages, strict=True)
             )
-            raise CorpusError(f"{part}: {sides}; the two sides must be parallel")
+            raise RecipeError(f"{part}: {sides}; the two sides must be parallel")
         if part == "train" and args.pairs is not None:
             keep_first(args, lines[0])
             lines = [args.pairs]
-        print(f"==> {part}: {lines[0]:,} pairs", flush=True)
+        say(f"{part}: {lines[0]:,} pairs")
 
 
 def main() -> None:
@@ -152,11 +109,8 @@ def main() -> None:
     )
     parser.add_argument("--pairs", type=int, help="of the training text, the first (default: all)")
     parser.add_argument("--sums", type=Path, default=Path(__file__).with_name("SHA256SUMS"))
-    try:
-        prepare(parser.parse_args())
-    except CorpusError as error:
-        sys.exit(f"error: {error}")
+    prepare(parser.parse_args())
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

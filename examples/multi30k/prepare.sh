@@ -4,7 +4,8 @@ set -euo pipefail
 HERE=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 ROOT=$(cd "$HERE/../.." && pwd)
 source "$ROOT/examples/lib.sh"
-source "$HERE/preparation.sh"
+source "$ROOT/examples/recipe/preparation.sh"
+source "$ROOT/examples/recipe/preparing.sh"
 
 usage() {
     cat <<'END'
@@ -41,9 +42,7 @@ check_flags() {
     [ "$SOURCE" != "$TARGET" ] || die "--target: got '$TARGET', which is the source too; expected another language"
     whole_number --subwords "$SUBWORDS" 1
     [ -z "$PAIRS" ] || whole_number --pairs "$PAIRS" 1
-    [ -z "$FROM" ] || [ -d "$FROM" ] || die "--from: no such directory: $FROM"
-    [ -z "$SUMS" ] || [ -f "$SUMS" ] || die "--sums: no such file: $SUMS"
-    [ -z "$SUMS" ] || [ -n "$FROM" ] || die "--sums: needs --from; downloads are held to the checksums of the recipe"
+    check_sums
     OUT=$(absolute "$OUT")
 }
 
@@ -51,28 +50,6 @@ check_flags() {
 settings() {
     printf '%s\n' "protocol=$PROTOCOL" "source=$SOURCE" "target=$TARGET" "subwords=$SUBWORDS"
     [ -z "$PAIRS" ] || printf '%s\n' "pairs=$PAIRS"
-}
-
-# Decide about an output that is there already: nothing to do, refuse, or go on and replace it at the end.
-check_output() {
-    [ -e "$OUT" ] || return 0
-    [ -f "$OUT/preparation.txt" ] ||
-        die "--out: $OUT exists and is no preparation of this script; choose another directory"
-    [ "$FORCE" = no ] || return 0
-    [ "$(preparation_settings "$OUT/preparation.txt")" = "$(settings)" ] ||
-        die "--out: $OUT holds another preparation ($(preparation_settings "$OUT/preparation.txt" | paste -sd ' ' -)); choose another directory, or give --force to replace it"
-    say "$OUT is prepared with these settings: nothing to do (--force makes it anew)"
-    exit
-}
-
-# The protocol's subword tool, and its version for the record.
-check_tool() {
-    case "$PROTOCOL" in
-        tokenised) TOOL=subword-nmt ;;
-        raw) TOOL=sentencepiece ;;
-    esac
-    TOOL_VERSION=$(python3 -c 'import importlib.metadata, sys; print(importlib.metadata.version(sys.argv[1]))' "$TOOL" 2>/dev/null) ||
-        die "--protocol $PROTOCOL: needs $TOOL, which is not installed: python3 -m pip install $TOOL"
 }
 
 # quietly WHAT COMMAND...: the command's output is shown only if it fails.
@@ -87,36 +64,13 @@ get_corpus() {
     [ -z "$FROM" ] || options+=(--from "$FROM")
     [ -z "$SUMS" ] || options+=(--sums "$SUMS")
     [ -z "$PAIRS" ] || options+=(--pairs "$PAIRS")
-    python3 "$HERE/corpus.py" "${options[@]}"
+    recipe_python "$ROOT" "$HERE/corpus.py" "${options[@]}"
 }
 
-learn_bpe() {
-    quietly "subword-nmt learn-bpe" subword-nmt learn-bpe --symbols "$SUBWORDS" \
-        --input <(cat "$NEW/corpus/train.$SOURCE" "$NEW/corpus/train.$TARGET") --output "$NEW/subword.codes"
-}
-
-apply_bpe() {
-    quietly "subword-nmt apply-bpe" subword-nmt apply-bpe \
-        --codes "$NEW/subword.codes" --input "$NEW/corpus/$1" --output "$NEW/subword/$1"
-}
-
-learn_pieces() {
-    python3 "$HERE/pieces.py" learn "$SUBWORDS" "$NEW/subword.model" "$NEW/corpus/train.$SOURCE" "$NEW/corpus/train.$TARGET"
-}
-
-apply_pieces() {
-    python3 "$HERE/pieces.py" apply "$NEW/subword.model" "$NEW/corpus/$1" "$NEW/subword/$1"
-}
-
-# cut_into_subwords METHOD: bpe or pieces; the model is learned on the training text of both sides together.
+# The model is learned on the training text of both sides together.
 cut_into_subwords() {
-    local part language
-    "learn_$1"
-    for part in train val test_2016_flickr; do
-        for language in "$SOURCE" "$TARGET"; do
-            "apply_$1" "$part.$language"
-        done
-    done
+    recipe_python "$ROOT" -m recipe.subwords --protocol "$PROTOCOL" --subwords "$SUBWORDS" \
+        --languages "$SOURCE" "$TARGET" --text "$NEW/corpus" --into "$NEW" train val test_2016_flickr
 }
 
 binarise() {
@@ -144,10 +98,7 @@ main() {
     mkdir "$NEW/corpus" "$NEW/subword"
     get_corpus
     say "learning $SUBWORDS joint subwords and applying them"
-    case "$PROTOCOL" in
-        tokenised) cut_into_subwords bpe ;;
-        raw) cut_into_subwords pieces ;;
-    esac
+    cut_into_subwords
     say "binarising"
     binarise
     record

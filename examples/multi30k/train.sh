@@ -5,7 +5,7 @@ set -euo pipefail
 HERE=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 ROOT=$(cd "$HERE/../.." && pwd)
 source "$ROOT/examples/lib.sh"
-source "$HERE/preparation.sh"
+source "$ROOT/examples/recipe/preparation.sh"
 
 usage() {
     cat <<'END'

@@ -1,0 +1,187 @@
+"""Files from public addresses, or from a copy at hand, held to their checksums.
+
+A download goes on where an earlier one stopped, and gets its name when it is whole and checked.
+"""
+
+import hashlib
+import http.client
+import urllib.request
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from recipe.errors import FULL, RecipeError, check_space, say, size, warn
+from recipe.progress import Progress, duration
+
+BLOCK = 1 << 20
+TIMEOUT = 60
+# What a time is said for, before anything is known of the line.
+ASSUMED_RATE = 10_000_000
+SUMS = "SHA256SUMS"
+
+
+@dataclass(frozen=True)
+class Archive:
+    """A file that a recipe takes.
+
+    Args:
+        name: what it is called here.
+        address: where it is.
+        size: bytes, if known.
+        sums: checksums by algorithm, such as sha256; none if nobody published one.
+    """
+
+    name: str
+    address: str
+    size: int | None = None
+    sums: dict[str, str] = field(default_factory=dict)
+
+
+def announce(archive: Archive) -> str:
+    """What a download is: its address, size, time and checksum."""
+    if archive.size is None:
+        what = "size unknown"
+    else:
+        what = (
+            f"{size(archive.size)}, {duration(archive.size / ASSUMED_RATE)} at "
+            f"{size(ASSUMED_RATE)}/s"
+        )
+    held = ", ".join(archive.sums) or "no checksum is published"
+    return f"{archive.address} ({what}; {held})"
+
+
+def read_sums(path: Path, flag: str = "--sums") -> dict[str, str]:
+    """The sha256 of each file name, from a file in the format of `sha256sum`."""
+    sums = {}
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError):
+        raise RecipeError(f"{flag}: {path} cannot be read") from None
+    for number, line in enumerate(lines, start=1):
+        fields = line.split()
+        if len(fields) != 2 or len(fields[0]) != 64:
+            raise RecipeError(
+                f"{flag}: {path}, line {number}: expected 'SHA256  NAME'; got '{line}'"
+            )
+        sums[fields[1]] = fields[0]
+    return sums
+
+
+def checksum(path: Path, algorithm: str = "sha256") -> str:
+    """The checksum of a file, in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, algorithm).hexdigest()
+
+
+def check(path: Path, archive: Archive, origin: str = "") -> None:
+    """Hold a file to the archive's checksums; one without any is let through.
+
+    Raises:
+        RecipeError: it is another file.
+    """
+    for algorithm, expected in archive.sums.items():
+        found = checksum(path, algorithm)
+        if found != expected:
+            raise RecipeError(
+                f"{origin or path}: wrong checksum: found {found}, expected {expected}"
+            )
+
+
+def fetch(archive: Archive, folder: Path) -> Path:
+    """The archive in a folder of downloads, where it may be whole, in part, or not at all.
+
+    Raises:
+        RecipeError: it cannot be had, or is another file.
+    """
+    path, part = folder / archive.name, folder / f"{archive.name}.part"
+    if path.is_file():
+        return path
+    folder.mkdir(parents=True, exist_ok=True)
+    say(f"downloading {announce(archive)}")
+    try:
+        _download(archive, part)
+    except (OSError, http.client.HTTPException) as error:
+        if getattr(error, "errno", None) in FULL:
+            raise
+        reason = str(error).removeprefix("<urlopen error ").removesuffix(">")
+        raise RecipeError(
+            f"cannot download {archive.address}: {reason}{_kept(part)}; "
+            "with a copy at hand, use --from"
+        ) from None
+    try:
+        check(part, archive, archive.address)
+    except RecipeError:
+        part.unlink()  # nothing of it can be gone on from
+        raise
+    part.rename(path)
+    return path
+
+
+def _download(archive: Archive, part: Path) -> None:
+    have = part.stat().st_size if part.exists() else 0
+    if have and have == archive.size:
+        return
+    request = urllib.request.Request(archive.address)
+    if have:
+        request.add_header("Range", f"bytes={have}-")
+    with urllib.request.urlopen(request, timeout=TIMEOUT) as answer:
+        if answer.status != http.HTTPStatus.PARTIAL_CONTENT:
+            have = 0  # this server knows no ranges
+        length = answer.headers.get("Content-Length")
+        total = have + int(length) if length else archive.size
+        if total is not None:
+            check_space("--out", part, total - have)
+        if have:
+            say(f"{size(have)} of it are here already")
+        progress = Progress(f"downloading {archive.name}", total, "bytes", start=have)
+        with part.open("ab" if have else "wb") as file:
+            while block := answer.read(BLOCK):
+                file.write(block)
+                progress.add(len(block))
+    if total is not None and progress.done != total:
+        raise http.client.IncompleteRead(b"", total - progress.done)
+
+
+def _kept(part: Path) -> str:
+    if not part.exists() or not part.stat().st_size:
+        return ""
+    return f"; {size(part.stat().st_size)} are kept, and the same command goes on from there"
+
+
+def find_copy(archive: Archive, directory: Path) -> Path:
+    """The archive in a copy at hand.
+
+    Raises:
+        RecipeError: it is not there.
+    """
+    path = directory / archive.name
+    if not path.is_file():
+        raise RecipeError(f"--from: {directory} has no {archive.name}")
+    return path
+
+
+def obtain(archive: Archive, folder: Path, copy: Path | None) -> Path:
+    """The archive, checked: from the copy at hand if there is one, else downloaded.
+
+    What no checksum is published for is written down beside the downloads, and a difference to an
+    earlier time is warned of.
+
+    Raises:
+        RecipeError: it cannot be had, or is another file.
+    """
+    path = fetch(archive, folder) if copy is None else find_copy(archive, copy)
+    if archive.sums:
+        check(path, archive)
+        return path
+    found = checksum(path)
+    if archive.size not in (None, path.stat().st_size):
+        warn(f"{path}: has {path.stat().st_size:,} bytes; {archive.size:,} were published in a log")
+    folder.mkdir(parents=True, exist_ok=True)
+    record = folder / SUMS
+    earlier = read_sums(record, "SHA256SUMS") if record.exists() else {}
+    if archive.name not in earlier:
+        with record.open("a", encoding="utf-8") as file:
+            file.write(f"{found}  {archive.name}\n")
+    elif earlier[archive.name] != found:
+        warn(f"{path}: is not what it was: sha256 {found}, earlier {earlier[archive.name]}")
+    say(f"{archive.name}: no checksum is published; sha256 {found}")
+    return path

@@ -1,0 +1,164 @@
+# What the evaluate.sh of the larger recipes have in common. Source it after lib.sh and preparation.sh.
+#
+# A script sets CORPORA, BEAM and LENPEN (the recipe's), and SCORING: flags of recipe/score.py.
+
+evaluation_usage() {
+    cat <<'END'
+  --data DIR         what prepare.sh made
+  --model DIR        what train.sh made (its --save)
+  --last N           translate with the average of the last N epochs; default 5
+  --best N           or of the N with the best validation score
+  --checkpoint NAME  or with a file of the model's directory
+END
+    printf '  --beam N           default %s\n  --lenpen X         length penalty, default %s\n' "$BEAM" "$LENPEN"
+    cat <<'END'
+  --out DIR          default: evaluation/CHECKPOINTS-beamN-lenpenX in the model's directory
+  --cpu              do not use the GPU
+  --dry-run          print the commands, and do nothing
+  --force            replace a finished evaluation
+
+Scores are of the test set. Of a tree they are those of leaf 0, of the leaf with the best validation
+nll (which is exported, too), and of all leaves together.
+END
+}
+
+evaluation_flags() {
+    DATA='' MODEL='' LAST='' BEST='' CHECKPOINT='' OUT='' CPU=no FORCE=no DRY_RUN=no
+    VALUES=(--data DATA --model MODEL --last LAST --best BEST --checkpoint CHECKPOINT --beam BEAM --lenpen LENPEN --out OUT)
+    SWITCHES=(--cpu CPU --force FORCE --dry-run DRY_RUN)
+}
+
+check_evaluation_flags() {
+    local given
+    check_preparation "$DATA" "${CORPORA[@]}"
+    [ -n "$MODEL" ] || die "--model: missing; give the directory that train.sh made"
+    [ -f "$MODEL/training.txt" ] || die "--model: $MODEL is no directory that train.sh made"
+    given=("${LAST:+--last}" "${BEST:+--best}" "${CHECKPOINT:+--checkpoint}")
+    read -ra given <<<"${given[*]}"
+    [ "${#given[@]}" -lt 2 ] || die "${given[1]}: got ${given[0]}, too; expected one of them"
+    [ "${#given[@]}" -eq 1 ] || LAST=5
+    [ -z "$LAST" ] || whole_number --last "$LAST" 1
+    [ -z "$BEST" ] || whole_number --best "$BEST" 1
+    [ -z "$CHECKPOINT" ] || [ -f "$MODEL/$CHECKPOINT" ] || die "--checkpoint: $MODEL has no $CHECKPOINT"
+    whole_number --beam "$BEAM" 1
+    [[ "$LENPEN" =~ ^[0-9]+(\.[0-9]+)?$ ]] || die "--lenpen: got '$LENPEN'; expected a number, 0 or more"
+    CHOSEN=${CHECKPOINT%.pt}${LAST:+last$LAST}${BEST:+best$BEST}
+    OUT=$(absolute "${OUT:-$MODEL/evaluation/$CHOSEN-beam$BEAM-lenpen$LENPEN}")
+}
+
+# A finished evaluation has a scores.json; nothing else is ever replaced.
+check_evaluation_output() {
+    [ -e "$OUT" ] || return 0
+    [ -f "$OUT/scores.json" ] || die "--out: $OUT exists and is no evaluation of this script; choose another directory"
+    [ "$FORCE" = yes ] || die "--out: $OUT holds an evaluation; choose another directory, or give --force to replace it"
+}
+
+read_preparation() {
+    SOURCE=$(recorded "$DATA/preparation.txt" source)
+    TARGET=$(recorded "$DATA/preparation.txt" target)
+    PROTOCOL=$(recorded "$DATA/preparation.txt" protocol)
+    case "$PROTOCOL" in
+        tokenised) JOIN='@@ ' ;;
+        raw) JOIN=sentencepiece ;;
+    esac
+}
+
+# do_or_print LOG COMMAND...: run it, its output in the log; or print it, for --dry-run.
+do_or_print() {
+    local log=$1
+    shift
+    if [ "$DRY_RUN" = yes ]; then
+        print_command "$@" | sed "\$s|\$| >$(quoted "$log") 2>\&1|"
+    else
+        "$@" >"$log" 2>&1 || { cat "$log" >&2 && die "$1 failed; its output stands above"; }
+    fi
+}
+
+# translate NAME [FLAG...]: the test set, into NAME.log.
+translate() {
+    local name=$1
+    shift
+    [ "$DRY_RUN" = yes ] || say "translating the test set: $name"
+    do_or_print "$NEW/$name.log" \
+        fairseq-generate "$DATA/data-bin" --task translation --source-lang "$SOURCE" --target-lang "$TARGET" \
+        --user-dir "$PLUGIN" --path "$FILE" --gen-subset test --beam "$BEAM" --lenpen "$LENPEN" \
+        --batch-size 128 --required-batch-size-multiple 1 --remove-bpe="$JOIN" \
+        ${DEVICE[@]+"${DEVICE[@]}"} "$@"
+    ROWS+=(--row "$name" "$NEW/$name.log")
+}
+
+# FILE: the checkpoint that translates.
+choose_checkpoint() {
+    if [ -n "$CHECKPOINT" ]; then
+        FILE=$MODEL/$CHECKPOINT
+        return
+    fi
+    FILE=$NEW/average.pt
+    [ "$DRY_RUN" = yes ] || say "averaging checkpoints"
+    if [ -n "$BEST" ]; then
+        do_or_print "$NEW/average.log" tsa-fairseq average "$FILE" "$MODEL" --best "$BEST"
+    else
+        do_or_print "$NEW/average.log" tsa-fairseq average "$FILE" "$MODEL" --last "$LAST"
+    fi
+}
+
+# Of a tree with several leaves: the best one, which is exported, and all together.
+translate_with_leaves() {
+    local leaf device=()
+    translate leaf0
+    [ -n "$(recorded "$MODEL/training.txt" tree)" ] || return 0
+    [ "$CPU" = no ] || device=(--device cpu)
+    [ "$DRY_RUN" = yes ] || say "looking for the best leaf"
+    do_or_print "$NEW/export.log" tsa-fairseq export "$FILE" "$NEW/exported" --leaf best \
+        --data "$DATA/data-bin" ${device[@]+"${device[@]}"}
+    if [ "$DRY_RUN" = yes ]; then
+        printf '# K: the leaf of %s/exported/export.json; nothing to translate if it is 0\n' "$NEW"
+        leaf=K
+    else
+        leaf=$(python3 -c 'import json, sys; print(json.load(open(sys.argv[1]))["leaf"])' "$NEW/exported/export.json")
+    fi
+    [ "$leaf" = 0 ] || translate "leaf$leaf-best" --model-overrides "{'tree_inference': 'leaf:$leaf'}"
+    translate ensemble --model-overrides "{'tree_inference': 'ensemble'}"
+}
+
+# SCORE: the command that makes the table.
+scoring_command() {
+    local words=()
+    [ "$PROTOCOL" = raw ] || words=(--words "$DATA/corpus/test.$TARGET")
+    SCORE=(env "PYTHONPATH=$1/examples" python3 -m recipe.score --protocol "$PROTOCOL" --language "$TARGET"
+        --reference "$DATA/reference/test.$TARGET" ${words[@]+"${words[@]}"}
+        --report "$NEW/scores.json" "${ROWS[@]}" ${SCORING[@]+"${SCORING[@]}"}
+        --note checkpoints "$CHOSEN" --note beam "$BEAM" --note lenpen "$LENPEN")
+}
+
+# evaluate_large ROOT: the whole of a larger recipe's evaluation, or what --dry-run says.
+evaluate_large() {
+    local table
+    DEVICE=() ROWS=()
+    [ "$CPU" = no ] || DEVICE=(--cpu)
+    read_preparation
+    use_environment "$1"
+    if [ "$DRY_RUN" = yes ]; then
+        NEW=$OUT
+        printf 'mkdir -p %q\n' "$NEW"
+    else
+        check_evaluation_output
+        make_work_directory "$OUT"
+    fi
+    choose_checkpoint
+    if [ "$(recorded "$MODEL/training.txt" model)" = tree ]; then
+        translate_with_leaves
+    else
+        translate plain
+    fi
+    scoring_command "$1"
+    if [ "$DRY_RUN" = yes ]; then
+        print_command "${SCORE[@]}"
+        return
+    fi
+    table=$("${SCORE[@]}")
+    printf '%s\n' "$table" >"$NEW/scores.txt"
+    finish "$OUT"
+    say "translations, scores.json and scores.txt in $OUT"
+    printf '%s\n' "$table"
+}

@@ -1,0 +1,184 @@
+"""What one run of a prepare.sh is asked for, and the steps that all recipes end with."""
+
+import argparse
+import os
+import shutil
+import subprocess
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from recipe import subwords
+from recipe.counts import lines_and_words, types
+from recipe.download import Archive, obtain, read_sums
+from recipe.errors import RecipeError, check_space, say
+from recipe.pairs import Corpus, Pair
+from recipe.parallel import cores
+from recipe.steps import Steps
+
+PARTS = ("train", "valid", "test")
+
+
+@dataclass(frozen=True)
+class Job:
+    """The flags of a prepare.sh.
+
+    Args:
+        protocol: tokenised or raw.
+        languages: source and target.
+        growth: bytes that the work takes at its largest, beside the archives, for each of theirs.
+        subwords: merges or pieces.
+        joined: whether both sides have one dictionary.
+        work: where steps are done.
+        archives: where downloads are kept.
+        copy: archives at hand, or None.
+        workers: processes.
+        sums: of the copy, by name, instead of the recipe's; or None.
+    """
+
+    protocol: str
+    languages: Pair
+    growth: int
+    subwords: int
+    joined: bool
+    work: Path
+    archives: Path
+    copy: Path | None
+    workers: int
+    sums: dict[str, str] | None = None
+
+    @property
+    def steps(self) -> Steps:
+        """The steps in the folder of work."""
+        return Steps(self.work)
+
+    def corpus(self, folder: str, part: str) -> Corpus:
+        """A part of a finished step."""
+        return Corpus(self.steps.path(folder), part, self.languages)
+
+    def obtain(self, archives: Sequence[Archive]) -> list[Path]:
+        """All archives, checked, and room for what becomes of them."""
+        if self.sums is not None:
+            archives = [
+                Archive(a.name, a.address, None, _known(a.name, self.sums)) for a in archives
+            ]
+        paths = [obtain(archive, self.archives, self.copy) for archive in archives]
+        if not self.steps.path("data-bin").exists():
+            there = sum(file.stat().st_size for file in self.work.rglob("*") if file.is_file())
+            needed = self.growth * sum(path.stat().st_size for path in paths) - there
+            check_space("--out", self.work, needed)
+        return paths
+
+
+def _known(name: str, sums: dict[str, str]) -> dict[str, str]:
+    return {"sha256": sums[name]} if name in sums else {}
+
+
+def parser(description: str | None) -> argparse.ArgumentParser:
+    """Of a recipe's program; prepare.sh has checked the values."""
+    made = argparse.ArgumentParser(description=description)
+    made.add_argument("--protocol", required=True, choices=sorted(subwords.FILES))
+    made.add_argument("--subwords", required=True, type=int)
+    made.add_argument("--work", required=True, type=Path)
+    made.add_argument("--archives", required=True, type=Path)
+    made.add_argument("--from", dest="copy", type=Path)
+    made.add_argument("--sums", type=Path)
+    made.add_argument("--workers", type=int, default=cores())
+    made.add_argument("--joined", action="store_true")
+    made.add_argument("--dry-run", action="store_true")
+    return made
+
+
+def job_of(args: argparse.Namespace, languages: Pair, growth: int) -> Job:
+    """What the arguments ask for."""
+    sums = None if args.sums is None else read_sums(args.sums)
+    return Job(
+        args.protocol, languages, growth, args.subwords, args.joined, args.work, args.archives,
+        args.copy, args.workers, sums,
+    )  # fmt: skip
+
+
+def learn_subwords(job: Job) -> Path:
+    """The step that learns them on the training text of both sides; the file."""
+
+    def make(folder: Path) -> None:
+        texts = list(job.corpus("corpus", "train").paths)
+        subwords.learn(job.protocol, texts, job.subwords, folder, job.workers)
+
+    step = job.steps.run(
+        "learned",
+        f"learning {job.subwords:,} joint subwords (one core, once words are counted)",
+        make,
+    )
+    return step / subwords.FILES[job.protocol]
+
+
+def cut(job: Job, model: Path, name: str) -> None:
+    """The step that cuts all parts into subwords."""
+
+    def make(folder: Path) -> None:
+        for part in PARTS:
+            for path in job.corpus("corpus", part).paths:
+                subwords.apply(job.protocol, model, path, folder / path.name, job.workers)
+
+    job.steps.run(name, "cutting the text into subwords", make)
+
+
+def binarise(job: Job) -> None:
+    """The step that makes what fairseq reads."""
+    source, target = job.languages
+    texts = job.steps.path("subword")
+
+    def make(folder: Path) -> None:
+        command = ["fairseq-preprocess", "--source-lang", source, "--target-lang", target]
+        for part in PARTS:
+            command += [f"--{part}pref", str(texts / part)]
+        command += ["--destdir", str(folder), "--workers", str(job.workers)]
+        _quietly(command + ["--joined-dictionary"] * job.joined, folder)
+
+    job.steps.run("data-bin", "binarising with fairseq-preprocess", make)
+
+
+def _quietly(command: list[str], folder: Path) -> None:
+    """Run it; its output is in the folder's log, and shown if it fails."""
+    log = folder / "output.log"
+    with log.open("w") as out, subprocess.Popen(command, stdout=out, stderr=out) as running:
+        began = said = time.monotonic()
+        try:
+            while running.poll() is None:
+                time.sleep(0.2)
+                if time.monotonic() - said >= 10:
+                    said = time.monotonic()
+                    made = sum(file.stat().st_size for file in folder.glob("*"))
+                    print(f"    {made / 1e6:,.0f} MB after {said - began:.0f} s", flush=True)
+        except BaseException:
+            running.kill()
+            raise
+    if running.returncode:
+        text = log.read_text(errors="replace")
+        if "No space left on device" in text:
+            raise OSError(28, os.strerror(28))
+        print(text, flush=True)
+        raise RecipeError(f"{command[0]} failed; its output stands above")
+
+
+def finish(job: Job) -> None:
+    """Keep what is of use: text, references, subwords, binarised data."""
+    kept = {"corpus", "reference", "subword", "data-bin"}
+    shutil.copyfile(
+        job.steps.path("learned") / subwords.FILES[job.protocol],
+        job.work / subwords.FILES[job.protocol],
+    )
+    target = job.languages[1]
+    tokens = lines_and_words(job.corpus("subword", "train").paths[1])[1]
+    facts = {
+        "types": types(job.steps.path("data-bin") / f"dict.{target}.txt"),
+        "tokens": tokens,  # of the target, which is what a batch is measured in
+    }
+    lines = "".join(f"{key}={value}\n" for key, value in facts.items())
+    (job.work / "facts.txt").write_text(lines, encoding="utf-8")
+    for folder in job.work.iterdir():
+        if folder.is_dir() and folder.name not in kept:
+            shutil.rmtree(folder)
+    say("all steps are done")
