@@ -36,6 +36,9 @@ SUBCOMMANDS = {
     "export": Subcommand("write a leaf for fairseq without the plugin, or for CTranslate2"),
     # an export to CTranslate2 takes neither torch nor fairseq: it sees to them itself
     "translate": Subcommand("translate standard input", needs_fairseq=False),
+    # text files and logs take neither
+    "compare": Subcommand("say which system translates better, with what doubt", needs_fairseq=False),
+    "report": Subcommand("write a page about finished trainings", needs_fairseq=False),
 }
 
 

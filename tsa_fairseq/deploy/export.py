@@ -10,7 +10,8 @@ from typing import Any
 from torch import Tensor
 
 from tsa_fairseq.errors import UsageError
-from tsa_fairseq.files.checkpoint import checksum, model_arguments, read_checkpoint
+from tsa_fairseq.files.checkpoint import model_arguments, read_checkpoint
+from tsa_fairseq.files.checksums import checksum
 from tsa_fairseq.files.dictionaries import Dictionaries
 from tsa_fairseq.files.names import check_exists
 from tsa_fairseq.plugin.heads import HEADS_PREFIX, stored_bridge

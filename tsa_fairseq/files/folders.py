@@ -7,8 +7,6 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from tsa_fairseq.errors import UsageError
 from tsa_fairseq.files.names import ORIGIN
 
@@ -155,6 +153,8 @@ def write_file(out: str, write: Callable[[str], None], check: Callable[[], None]
 
 def save(state: dict[str, Any], path: Path | str) -> None:
     """``torch.save``, with an ``OSError`` for what cannot be written, as from any other writer."""
+    import torch  # here alone: a folder or a text file is written without it
+
     try:
         torch.save(state, path)
     except RuntimeError as error:

@@ -6,7 +6,8 @@ from argparse import Namespace
 from typing import Any
 
 from tsa_fairseq.errors import UsageError
-from tsa_fairseq.files.checkpoint import checksum, model_arguments, read_checkpoint
+from tsa_fairseq.files.checkpoint import model_arguments, read_checkpoint
+from tsa_fairseq.files.checksums import checksum
 from tsa_fairseq.plugin.teacher import KD_TEACHER
 from tsa_fairseq.tree.topology import Topology
 

@@ -1,0 +1,56 @@
+"""What a comparison says, in sentences that claim no more than it can."""
+
+from tsa_fairseq.evidence.comparison import Comparison
+from tsa_fairseq.evidence.formats import probability
+from tsa_fairseq.evidence.lines import plural
+from tsa_fairseq.evidence.tables import gained, interval
+
+# What p has to be below for a difference to be called one.
+LEVEL = 0.05
+
+
+def answers(found: Comparison) -> list[str]:
+    """For every system but the baseline, one sentence on each question that the data can answer."""
+    said = []
+    for system in found.others:
+        said += [_over_sentences(found, system.name), _over_seeds(found, system.name)]
+    return [sentence for sentence in said if sentence]
+
+
+def _over_sentences(found: Comparison, name: str) -> str:
+    one = found.judged[0]
+    if one.paired is None:
+        return ""
+    gain, title = one.paired.gains[name], one.measure.title
+    if gain.p >= LEVEL:
+        verdict = f"{name} and {found.baseline} cannot be told apart"
+    else:
+        better = one.measure.sign * gain.value > 0
+        verdict = f"{name} translates {'better' if better else 'worse'} than {found.baseline}"
+    return (
+        f"{verdict} on test sets like this one: {gained(gain)} ({title}, "
+        f"{plural(len(found.test), 'sentence')})."
+    )
+
+
+def _over_seeds(found: Comparison, name: str) -> str:
+    if found.settings.question == "sentences":
+        return ""
+    one = found.judged[0]
+    ours, theirs = len(found.system(name).seeds), len(found.system(found.baseline).seeds)
+    test = one.tests.get(name)
+    if test is None:
+        return (
+            f"Whether other seeds would say the same of {name}, these data cannot tell: they have "
+            f"{plural(ours, 'seed')} of it and {theirs} of {found.baseline}, and 2 of each is the "
+            "least."
+        )
+    if test.p >= LEVEL:
+        verdict = "the difference of the means may be chance"
+    else:
+        better = one.measure.sign * test.difference > 0
+        verdict = f"the mean is {'better' if better else 'worse'}"
+    return (
+        f"Over seeds of {name} ({ours} against {theirs}), {verdict}: {test.difference:+.2f} "
+        f"{interval(test.low, test.high)} {one.measure.title}, Welch's {probability(test.p)}."
+    )
