@@ -79,10 +79,14 @@ def build_parser(argv: Sequence[str]) -> argparse.ArgumentParser:
     return parser
 
 
+# Who says things while models are loaded and run, or pages drawn.
+_LOUD = ("fairseq", "matplotlib", tsa_fairseq.__name__)
+
+
 @contextmanager
 def _quiet() -> Iterator[None]:
     """Without what fairseq and torch say while models are loaded and run, but for warnings."""
-    loggers = [logging.getLogger(name) for name in ("fairseq", tsa_fairseq.__name__)]
+    loggers = [logging.getLogger(name) for name in _LOUD]
     levels = [logger.level for logger in loggers]
     with warnings.catch_warnings():
         # torch's, of how fairseq calls it

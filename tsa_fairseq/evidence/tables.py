@@ -1,6 +1,9 @@
 """What a comparison found out, as tables."""
 
+from collections.abc import Mapping
+
 from tsa_fairseq.evidence.comparison import Comparison, Judged
+from tsa_fairseq.evidence.costs import Cost
 from tsa_fairseq.evidence.formats import EMPTY, Cell, Table, number, probability, share, words
 from tsa_fairseq.evidence.pairs import Gain
 from tsa_fairseq.evidence.sentences import Difference, NGram
@@ -12,7 +15,7 @@ def tables(found: Comparison) -> list[Table]:
     made = [scores(found), *gains(found), *seeds(found), shares(found), lengths(found)]
     made += [frequencies(found)] if found.frequencies else []
     made += [leaf for one in found.leaves for leaf in [leaves(found, one.system)]]
-    made += [costs(found)]
+    made += [costs(found.costs)]
     for system in found.others:
         made += [ngrams(found, system.name), sentences(found, system.name)]
     return [*made, signatures(found)]
@@ -251,10 +254,10 @@ def leaves(found: Comparison, name: str) -> Table:
     )
 
 
-def costs(found: Comparison) -> Table:
+def costs(known: Mapping[str, Cost]) -> Table:
     """Of each system's first seed."""
     rows = []
-    for name, one in found.costs.items():
+    for name, one in known.items():
         size = None if one.size is None else one.size / 1e6
         rows.append(
             (

@@ -1,0 +1,63 @@
+"""Pieces of HTML: everything that is text is escaped here, once."""
+
+from collections.abc import Iterable
+from html import escape
+
+from tsa_fairseq.evidence.formats import Table
+
+
+class Markup(str):
+    """HTML that is put into other HTML as it is."""
+
+
+def tag(name: str, *content: str, **attributes: str | None) -> Markup:
+    """An element; a final ``_`` of an attribute's name is dropped, other ``_`` become ``-``.
+
+    Attributes that are None are left out.
+    """
+    said = "".join(
+        f' {key.rstrip("_").replace("_", "-")}="{escape(value)}"'
+        for key, value in attributes.items()
+        if value is not None
+    )
+    return Markup(f"<{name}{said}>{join(content)}</{name}>")
+
+
+def join(content: Iterable[str], between: str = "") -> Markup:
+    """Texts, escaped, and HTML, as it is, in a row."""
+    return Markup(between.join(c if isinstance(c, Markup) else escape(c) for c in content))
+
+
+def table(found: Table, caption: bool = True) -> Markup:
+    """A table that scrolls by itself where it is wider than the page, by touch or arrow keys."""
+    head = [tag("th", name, scope="col") for name in found.heading]
+    rows = []
+    for row in found.rows:
+        first, *others = row
+        cells = [tag("th", first.text, scope="row")]
+        for cell in others:
+            kind = "text" if isinstance(cell.value, str) else None
+            cells.append(tag("td", cell.text, class_=kind))
+        rows.append(tag("tr", *cells))
+    shown = tag(
+        "table",
+        *([tag("caption", found.title)] if caption else []),
+        tag("thead", tag("tr", *head)),
+        tag("tbody", *rows),
+    )
+    note = [tag("p", found.note, class_="note")] if found.note else []
+    region = tag("div", shown, class_="wide", role="region", tabindex="0", aria_label=found.title)
+    return join([region, *note])
+
+
+def section(name: str, title: str, *content: str) -> Markup:
+    """A part of the page, with a heading that the contents lead to."""
+    return tag(
+        "section", tag("h2", title, id=f"{name}-title"), *content, id=name,
+        aria_labelledby=f"{name}-title",
+    )  # fmt: skip
+
+
+def details(summary: str, *content: str) -> Markup:
+    """What is folded away until somebody wants it, and open in print."""
+    return tag("details", tag("summary", summary), *content)
