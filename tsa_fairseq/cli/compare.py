@@ -42,4 +42,5 @@ def compare(args: Namespace) -> str:
 
     for warning in found.warnings:
         progress(f"warning: {warning}")
-    return write(tables(found), answers(found), args.format)
+    said = [sentence for sentences in answers(found) for sentence in sentences]
+    return write(tables(found), said, args.format)

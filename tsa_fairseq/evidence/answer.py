@@ -9,12 +9,13 @@ from tsa_fairseq.evidence.tables import gained, interval
 LEVEL = 0.05
 
 
-def answers(found: Comparison) -> list[str]:
-    """For every system but the baseline, one sentence on each question that the data can answer."""
-    said = []
-    for system in found.others:
-        said += [_over_sentences(found, system.name), _over_seeds(found, system.name)]
-    return [sentence for sentence in said if sentence]
+def answers(found: Comparison) -> list[list[str]]:
+    """For every system but the baseline, a sentence on each question that the data can answer."""
+    said = [
+        [_over_sentences(found, system.name), _over_seeds(found, system.name)]
+        for system in found.others
+    ]
+    return [[sentence for sentence in sentences if sentence] for sentences in said]
 
 
 def _over_sentences(found: Comparison, name: str) -> str:

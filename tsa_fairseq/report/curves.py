@@ -44,7 +44,7 @@ def learning(systems: Sequence[System]) -> list[Markup]:
             for place, (system, log) in enumerate(known)
             for line in series(log.valid, "nll_loss", _of(system, log), place)
         ]
-        made += _figure("systems", "The model that is kept: nll of the validation data",
+        made += _figure("systems", "All systems: nll of the validation data",
                         "bits a token", lines)  # fmt: skip
     return made
 

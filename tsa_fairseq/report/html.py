@@ -1,5 +1,6 @@
 """Pieces of HTML: everything that is text is escaped here, once."""
 
+import re
 from collections.abc import Iterable
 from html import escape
 
@@ -28,16 +29,27 @@ def join(content: Iterable[str], between: str = "") -> Markup:
     return Markup(between.join(c if isinstance(c, Markup) else escape(c) for c in content))
 
 
+def typeset(text: str) -> str:
+    """Numbers as they are printed: a real minus, and intervals that stay in one line."""
+    text = re.sub(r"(?<![\w.])-(?=\d)", "\N{MINUS SIGN}", text)
+    return re.sub(r"\[[^\]]*\]|p [<=] [\d.]+|± ", lambda m: m[0].replace(" ", "\xa0"), text)
+
+
 def table(found: Table, caption: bool = True) -> Markup:
     """A table that scrolls by itself where it is wider than the page, by touch or arrow keys."""
-    head = [tag("th", name, scope="col") for name in found.heading]
+    texts = [all(isinstance(row[n].value, str) for row in found.rows)
+             for n in range(len(found.heading))]  # fmt: skip
+    head = [
+        tag("th", name, scope="col", class_="text" if is_text else None)
+        for name, is_text in zip(found.heading, texts, strict=True)
+    ]
     rows = []
     for row in found.rows:
         first, *others = row
         cells = [tag("th", first.text, scope="row")]
-        for cell in others:
-            kind = "text" if isinstance(cell.value, str) else None
-            cells.append(tag("td", cell.text, class_=kind))
+        for cell, is_text in zip(others, texts[1:], strict=True):
+            text = cell.text if is_text else typeset(cell.text)
+            cells.append(tag("td", text, class_="text" if is_text else None))
         rows.append(tag("tr", *cells))
     shown = tag(
         "table",

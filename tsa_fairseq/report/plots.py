@@ -2,8 +2,9 @@
 
 import io
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from tsa_fairseq.errors import UsageError
 from tsa_fairseq.evidence.formats import Cell, Table, number
@@ -14,7 +15,7 @@ _INK, _MUTED, _GRID = "#000001", "#000002", "#000003"
 COLOURS = 8
 _SERIES = tuple(f"#0000a{n}" for n in range(COLOURS))
 _STYLES = {"solid": None, "dashed": "5 3", "dotted": "1.5 2.5"}
-_SIZE = (5.0, 3.0)
+_SIZE = (5.0, 3.2)
 # Of a table that says the same as a plot, as many rows.
 _ROWS = 12
 
@@ -54,40 +55,89 @@ def check_matplotlib() -> None:
         ) from None
 
 
-def figure(
-    name: str, title: str, unit: str, lines: Sequence[Line], log: bool = False
-) -> Markup:
-    """A plot with its title, legend, text alternative, and its numbers as a table.
+def figure(name: str, title: str, unit: str, lines: Sequence[Line]) -> Markup:
+    """Lines against updates, with a title, a legend, a text alternative, and the numbers.
 
     Args:
         name: a word, of this plot alone on the page.
         title: what is shown.
         unit: of the values.
         lines: at least one, each of at least one point.
-        log: whether values are shown on a logarithmic scale.
     """
+
+    def draw(axis: Any) -> None:
+        for line in lines:
+            axis.plot(
+                line.x, line.y, color=_SERIES[line.colour % COLOURS], linewidth=line.width,
+                linestyle=line.style, marker="o" if len(line.x) == 1 else None, markersize=3,
+            )  # fmt: skip
+        axis.set_xlabel("updates")
+        axis.xaxis.set_major_locator(MaxNLocator(6, integer=True))
+        axis.xaxis.set_major_formatter("{x:,.0f}")
+
+    from matplotlib.ticker import MaxNLocator
+
+    said = _described(lines, unit)
+    numbers = details("The numbers", table(_numbers(title, lines), caption=False))
+    return _figure(name, title, unit, said, _SIZE, draw, _legend(lines), numbers)
+
+
+def forest(
+    name: str, title: str, unit: str, gains: Mapping[str, tuple[float, float, float]]
+) -> Markup:
+    """Differences with their intervals, one below the other, beside a line at 0.
+
+    Args:
+        name: a word, of this plot alone on the page.
+        title: what is shown.
+        unit: how it is read.
+        gains: value, low and high, by system.
+    """
+    names = list(gains)
+
+    def draw(axis: Any) -> None:
+        axis.axvline(0, color=_MUTED, linewidth=1)
+        for place, (value, low, high) in enumerate(gains.values()):
+            axis.plot([low, high], [place, place], color=_SERIES[0], linewidth=2)
+            axis.plot([value], [place], color=_SERIES[0], marker="o", markersize=6)
+        axis.set_yticks(range(len(names)), names)
+        axis.set_ylim(len(names) - 0.5, -0.5)
+        axis.margins(x=0.1)
+        axis.grid(False, axis="y")
+        axis.spines.left.set_visible(False)
+        axis.tick_params(axis="y", length=0)
+
+    said = "; ".join(f"{n} {v:+.2f}, from {lo:+.2f} to {hi:+.2f}" for n, (v, lo, hi) in gains.items())
+    size = (_SIZE[0], 0.6 + 0.42 * len(names))
+    return _figure(name, title, unit, f"{said}.", size, draw)
+
+
+def _figure(
+    name: str,
+    title: str,
+    unit: str,
+    said: str,
+    size: tuple[float, float],
+    draw: Callable[[Any], None],
+    *below: Markup,
+) -> Markup:
     svg = tag(
-        "svg", tag("title", title), tag("desc", _described(lines, unit)), Markup(_drawing(name, unit, lines, log)),
-        viewBox=f"0 0 {72 * _SIZE[0]:g} {72 * _SIZE[1]:g}", role="img",
-        aria_labelledby=None, aria_label=f"{title}. {_described(lines, unit)}",
+        "svg", Markup(_drawing(name, size, draw)), role="img", aria_label=f"{title}. {said}",
+        viewBox=f"0 0 {72 * size[0]:g} {72 * size[1]:g}",
     )  # fmt: skip
-    return tag(
-        "figure",
-        tag("figcaption", title, tag("span", f", {unit}", class_="unit")),
-        svg,
-        _legend(lines),
-        details("The numbers", table(_numbers(title, lines), caption=False)),
-    )
+    caption = tag("figcaption", title, tag("span", f", {unit}", class_="unit"))
+    return tag("figure", caption, svg, *below)
 
 
-def _drawing(name: str, unit: str, lines: Sequence[Line], log: bool) -> str:
+def _drawing(name: str, size: tuple[float, float], draw: Callable[[Any], None]) -> str:
+    """What is inside of the svg element."""
     import matplotlib
     from matplotlib.figure import Figure
 
-    settings = {
+    settings: dict[str, Any] = {
         "svg.fonttype": "none",
         "svg.hashsalt": name,
-        "font.size": 9,
+        "font.size": 11,
         "text.color": _INK,
         "axes.edgecolor": _MUTED,
         "axes.labelcolor": _INK,
@@ -102,23 +152,13 @@ def _drawing(name: str, unit: str, lines: Sequence[Line], log: bool) -> str:
         "grid.linewidth": 0.6,
     }
     with matplotlib.rc_context(settings):
-        drawn = Figure(figsize=_SIZE, layout="constrained")
+        drawn = Figure(figsize=size, layout="constrained")
         drawn.patch.set_visible(False)
         axis = drawn.subplots()
         axis.patch.set_visible(False)
         axis.grid(True)
         axis.set_axisbelow(True)
-        for line in lines:
-            marker = "o" if len(line.x) == 1 else None
-            axis.plot(
-                line.x, line.y, color=_SERIES[line.colour % COLOURS], linewidth=line.width,
-                linestyle=line.style, marker=marker, markersize=3,
-            )  # fmt: skip
-        if log:
-            axis.set_yscale("log")
-        axis.set_xlabel("updates")
-        axis.xaxis.set_major_locator(matplotlib.ticker.MaxNLocator(6, integer=True))
-        axis.xaxis.set_major_formatter(matplotlib.ticker.StrMethodFormatter("{x:,.0f}"))
+        draw(axis)
         written = io.StringIO()
         drawn.savefig(written, format="svg", metadata={"Date": None, "Creator": None})
     return _inline(written.getvalue(), name)

@@ -73,7 +73,7 @@ def recipes(systems: Sequence[System]) -> Table | None:
 
 def _setting(value: object) -> Cell:
     if value is None:
-        return Cell(EMPTY)
+        return words(EMPTY)
     if isinstance(value, list):
         return words(",".join(map(str, value)))
     return words(str(value))

@@ -9,19 +9,27 @@ from tsa_fairseq.evidence.costs import cost, topology_of
 from tsa_fairseq.evidence.formats import Table, number, words
 from tsa_fairseq.evidence.leaves import nll_of_leaves
 from tsa_fairseq.evidence.logs import CRASHED, FINISHED, Log
+from tsa_fairseq.evidence.pairs import Paired
 from tsa_fairseq.evidence.systems import System
 from tsa_fairseq.report import curves, provenance
 from tsa_fairseq.report.examples import examples
-from tsa_fairseq.report.html import Markup, details, section, table, tag
-from tsa_fairseq.report.plots import figures
+from tsa_fairseq.report.html import Markup, details, section, table, tag, typeset
+from tsa_fairseq.report.plots import figures, forest
 from tsa_fairseq.report.tree_drawing import Leaf, tree
 
 
 def answer(systems: Sequence[System], found: Comparison | None) -> Markup:
     """What came out, before anything else; and which trainings are not what they should be."""
     said = answers(found) if found is not None else _by_validation(systems)
-    parts = [tag("p", sentence, class_="answer" if n == 0 else None)
-             for n, sentence in enumerate(said)]  # fmt: skip
+    items = [
+        tag("li", tag("p", typeset(first), class_="answer"),
+            *(tag("p", typeset(sentence)) for sentence in rest))
+        for first, *rest in said
+    ]  # fmt: skip
+    several = "verdicts several" if len(items) > 1 else "verdicts"
+    parts = [tag("ul", *items, class_=several)]
+    if found is not None and found.judged[0].paired is not None:
+        parts.append(_forest(found, found.judged[0].paired))
     warned = found.warnings if found is not None else []
     states = [
         text for system in systems for run in system.runs if (text := _state(system, run.log))
@@ -42,7 +50,17 @@ def _state(system: System, log: Log | None) -> str:
     return f"{where} is unfinished: update {log.updates:,}{of}; its figures are those so far."
 
 
-def _by_validation(systems: Sequence[System]) -> list[str]:
+def _forest(found: Comparison, paired: Paired) -> Markup:
+    measure = found.judged[0].measure
+    gains = {name: (gain.value, gain.low, gain.high) for name, gain in paired.gains.items()}
+    better = "to the right" if measure.sign > 0 else "to the left"
+    return forest(
+        "gains", f"{measure.title} over {found.baseline}, with the 95 % interval over sentences",
+        f"better is {better}", gains,
+    )  # fmt: skip
+
+
+def _by_validation(systems: Sequence[System]) -> list[list[str]]:
     """Without translations there are logs alone."""
     said = []
     for system in systems:
@@ -50,17 +68,17 @@ def _by_validation(systems: Sequence[System]) -> list[str]:
             points = [p for p in log.valid if "nll_loss" in p]
             if points:
                 best = min(points, key=lambda point: point["nll_loss"])
-                said.append(
+                said.append([
                     f"{system.name}: least nll of the validation data "
                     f"{best['nll_loss']:.3f} bits a token, at update {best['num_updates']:,.0f}."
-                )
+                ])
             else:
-                said.append(f"{system.name}: nothing was validated yet.")
-    said.append(
+                said.append([f"{system.name}: nothing was validated yet."])
+    none = (
         "No scores: they take two systems or more that have translations of one test set "
         "(fairseq-generate's output in the folder of a run)."
     )
-    return said
+    return [*said, [none]] if not said else [*said[:-1], [*said[-1], none]]
 
 
 def compared(systems: Sequence[System]) -> Markup:
@@ -167,8 +185,12 @@ def scores(found: Comparison) -> Markup:
 def where(found: Comparison) -> Markup:
     """In which sentences, words and n-grams the difference lies."""
     made = [tables.lengths(found)] + [tables.frequencies(found)] * bool(found.frequencies)
-    made += [tables.ngrams(found, system.name) for system in found.others]
-    return section("where", "Where they differ", *map(table, made))
+    folded = [
+        details(f"N-grams that {system.name} wins and loses",
+                table(tables.ngrams(found, system.name)))
+        for system in found.others
+    ]  # fmt: skip
+    return section("where", "Where they differ", *map(table, made), *folded)
 
 
 def sentences(found: Comparison) -> Markup:

@@ -39,7 +39,7 @@ def tree(topology: Topology, leaves: Sequence[Leaf]) -> Markup:
         f"leaf {n}{', kept' if leaf.kept else ''}: {leaf.figures}" for n, leaf in enumerate(leaves)
     )
     drawn = tag(
-        "svg", *parts, viewBox=f"0 0 360 {height}", role="img", class_="tree",
+        "svg", *parts, viewBox=f"-1 0 361 {height}", role="img", class_="tree",
         aria_label=f"The tree {topology}. {said}",
     )  # fmt: skip
     return tag(
@@ -84,8 +84,8 @@ def _place(
 
 
 def _box(x: float, middle: float, width: float, layers: int, first: int, last: int) -> Markup:
-    text = f"{first}" if first == last else f"{first}–{last}"
-    text = "words" if layers == 0 else text
+    text = f"layer {first}" if first == last else f"layers {first}–{last}"
+    text = "words in" if layers == 0 else text
     return tag(
         "g",
         tag("rect", x=f"{x:.1f}", y=f"{middle - _BOX / 2:.1f}", width=f"{width:.1f}",
