@@ -24,6 +24,8 @@ TRAIN = ["torch>=2.4", "numpy", "sacrebleu", "sentencepiece"]
 DEMO = ["Babel", "num2words", *CTRANSLATE2]
 MULTI30K = ["subword-nmt"]
 BENCHMARK = ["matplotlib"]
+# What compare and report take beside Python; of text files and logs, neither torch nor fairseq.
+REPORT = ["numpy", "sacrebleu", "scipy", "matplotlib"]
 
 setup(
     name="tsa_fairseq",
@@ -34,7 +36,7 @@ setup(
     license="MIT",
     license_files=["LICENSE"],
     packages=find_packages(include=["tsa_fairseq", "tsa_fairseq.*"]),
-    package_data={"tsa_fairseq": ["py.typed"]},
+    package_data={"tsa_fairseq": ["py.typed", "report/page.css", "report/card.md"]},
     python_requires=">=3.10",
     # None that all need. An environment with fairseq has what training needs.
     install_requires=[],
@@ -50,8 +52,9 @@ setup(
         "demo": DEMO,
         "multi30k": MULTI30K,
         "benchmark": BENCHMARK,
+        "report": REPORT,
         "dev": ["pytest", "ruff", "mypy", "tensorboardX", "sentencex", *TRAIN, *SERVE, *DEMO]
-        + [*MULTI30K, *BENCHMARK],
+        + [*MULTI30K, *BENCHMARK, *REPORT],
     },
     entry_points={"console_scripts": ["tsa-fairseq = tsa_fairseq.cli.main:main"]},
     classifiers=[

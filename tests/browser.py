@@ -19,8 +19,9 @@ class Browser:
         ours, theirs = os.pipe(), os.pipe()
         # the program reads commands from 3 and writes answers to 4
         script = f'exec 3<&{ours[0]} 4>&{theirs[1]}; exec "$@"'
-        argv = [PROGRAM, "--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage",
-                "--remote-debugging-pipe", "--no-first-run", f"--user-data-dir={folder}"]  # fmt: skip
+        argv = [PROGRAM, "--headless", "--no-sandbox", "--disable-gpu",
+                "--disable-dev-shm-usage", "--remote-debugging-pipe", "--no-first-run",
+                f"--user-data-dir={folder}"]  # fmt: skip
         self.process = subprocess.Popen(
             ["bash", "-c", script, "bash", *argv], pass_fds=(ours[0], theirs[1]),
             stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,

@@ -2,8 +2,7 @@
 
 from argparse import ArgumentParser, Namespace
 
-from tsa_fairseq.cli.compare_flags import add_compare_flags, compared
-from tsa_fairseq.cli.progress import progress
+from tsa_fairseq.cli.compare_flags import add_compare_flags
 from tsa_fairseq.errors import check_choice
 
 FORMATS = ("text", "markdown", "csv", "json")
@@ -35,12 +34,13 @@ def compare(args: Namespace) -> str:
         UsageError: a flag, a file or a system that cannot be used.
     """
     check_choice("--format", args.format, FORMATS)
-    _, found = compared(args, args.systems, "SYSTEM")
+    # numpy and sacreBLEU, for which --help need not wait
+    from tsa_fairseq.cli.comparing import compared
     from tsa_fairseq.evidence.answer import answers
     from tsa_fairseq.evidence.formats import write
     from tsa_fairseq.evidence.tables import tables
 
-    for warning in found.warnings:
-        progress(f"warning: {warning}")
+    _, found = compared(args, args.systems, "SYSTEM")
+    assert found is not None
     said = [sentence for sentences in answers(found) for sentence in sentences]
     return write(tables(found), said, args.format)

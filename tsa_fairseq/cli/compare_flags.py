@@ -1,10 +1,7 @@
 """Flags that say what is compared with what, and how: of ``compare`` and ``report``."""
 
 from argparse import ArgumentParser, Namespace
-from collections.abc import Sequence
-from functools import partial
 
-from tsa_fairseq.cli.progress import progress
 from tsa_fairseq.errors import UsageError, check_choice
 
 QUESTIONS = ("sentences", "seeds")
@@ -78,78 +75,12 @@ def add_compare_flags(parser: ArgumentParser) -> None:
     )
 
 
-def compared(args: Namespace, texts: Sequence[str], flag: str, needed: bool = True):  # type: ignore[no-untyped-def]
-    """The systems, and their comparison if all have translations (else None).
-
-    Args:
-        args: with these flags.
-        texts: systems, as the command line has them.
-        flag: what they are called there.
-        needed: whether it is an error if one has no translations.
+def check_compare_flags(args: Namespace) -> None:
+    """Refuse flags that make no sense, before anything is read.
 
     Raises:
-        UsageError: a flag, a file or a system that cannot be used.
+        UsageError: one of them.
     """
-    _check_flags(args)
-    # numpy and sacreBLEU, for which --help need not wait
-    from tsa_fairseq.evidence import comparison
-    from tsa_fairseq.evidence.lines import read_lines
-    from tsa_fairseq.evidence.systems import read_systems
-    from tsa_fairseq.evidence.test_set import find_test_set, read_data
-    from tsa_fairseq.evidence.translating import translate
-
-    data = (args.data, args.subset or "test") if args.data else None
-    options = {"subwords": args.subwords}
-    make = None
-    if args.translate:
-        sources = read_lines(args.source, "--source") if args.source else read_data(*data)[0]
-        make = partial(translate, sources=sources, say=progress, options=options)
-    systems = read_systems(texts, flag, make, needed)
-    baseline = systems[0].name if args.baseline is None else args.baseline
-    if baseline not in [system.name for system in systems]:
-        systems = [*read_systems([baseline], "--baseline", make, needed), *systems]
-        baseline = systems[0].name
-        if baseline in [system.name for system in systems[1:]]:
-            raise UsageError(
-                f"--baseline: '{args.baseline}' is called '{baseline}', as a system is; expected "
-                "names: NAME=PATH"
-            )
-    if not all(seed.hypotheses for system in systems for seed in system.seeds):
-        return systems, None
-    if len(systems) < 2 and not needed:
-        return systems, None
-    test = find_test_set(args.reference, args.source, data, systems, flag)
-    trials = {} if args.trials is None else {"resamples": args.trials, "trials": args.trials}
-    settings = comparison.Settings(
-        tuple(args.metrics), args.tokenize, args.lowercase, question=args.question, **trials
-    )
-    training = read_lines(args.training_text, "--training-text") if args.training_text else None
-    found = comparison.compare(systems, baseline, test, settings, training)
-    if args.leaves:
-        found.leaves.extend(_leaves(found, options))
-    return systems, found
-
-
-def _leaves(found, options):  # type: ignore[no-untyped-def]
-    from tsa_fairseq.evidence.leaves import is_grown, leaves
-    from tsa_fairseq.evidence.translating import translate
-
-    trees = [system for system in found.systems if is_grown(system)]
-    if not trees:
-        raise UsageError(
-            "--leaves: no system is a tree of several leaves; expected the folder of a tree's "
-            "training, with its log and a checkpoint"
-        )
-    for system in trees:
-        run = system.seeds[0].run
-
-        def with_leaf(way: str, run=run) -> list[str]:  # type: ignore[no-untyped-def]
-            return translate(run, found.test.sources, progress, options, way)
-
-        yield leaves(system, found.judged[0].measure, with_leaf)
-
-
-def _check_flags(args: Namespace) -> None:
     check_choice("--question", args.question, QUESTIONS)
     for metric in args.metrics:
         if metric not in METRICS:

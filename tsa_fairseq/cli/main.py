@@ -37,7 +37,7 @@ SUBCOMMANDS = {
     # an export to CTranslate2 takes neither torch nor fairseq: it sees to them itself
     "translate": Subcommand("translate standard input", needs_fairseq=False),
     # text files and logs take neither
-    "compare": Subcommand("say which system translates better, with what doubt", needs_fairseq=False),
+    "compare": Subcommand("say which system is better, and how sure that is", needs_fairseq=False),
     "report": Subcommand("write a page about finished trainings", needs_fairseq=False),
 }
 

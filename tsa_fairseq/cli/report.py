@@ -1,14 +1,15 @@
-"""``tsa-fairseq report``: one page that shows what was compared, and why the answer is what it is."""
+"""``tsa-fairseq report``: one page that shows what was compared, and why that is the answer."""
 
 import shlex
 import sys
 from argparse import ArgumentParser, Namespace
+from functools import partial
 from pathlib import Path
 
-from tsa_fairseq.cli.compare_flags import add_compare_flags, compared
-from tsa_fairseq.cli.progress import progress
+from tsa_fairseq.cli.compare_flags import add_compare_flags
 from tsa_fairseq.errors import UsageError
 from tsa_fairseq.files.folders import check_file, write_file
+from tsa_fairseq.files.names import CARD
 
 
 def add_options(parser: ArgumentParser) -> None:
@@ -39,22 +40,25 @@ def report(args: Namespace) -> str:
     if Path(args.out).suffix not in (".html", ".htm"):
         raise UsageError(f"OUT.html: got '{args.out}'; expected a name that ends in .html")
 
-    def check() -> None:
-        check_file(args.out, args.force, [])
-
-    check()
+    outs = [args.out] + ([str(Path(args.card) / CARD)] if args.card is not None else [])
+    for out in outs:
+        check_file(out, args.force, [])
+    from tsa_fairseq.cli.comparing import compared
+    from tsa_fairseq.report.card import card
     from tsa_fairseq.report.page import page
     from tsa_fairseq.report.plots import check_matplotlib
 
     check_matplotlib()
     systems, found = compared(args, args.runs, "RUN", needed=False)
-    for warning in found.warnings if found is not None else []:
-        progress(f"warning: {warning}")
-    command = shlex.join(["tsa-fairseq", *sys.argv[1:]])
-    text = page(systems, found, command)
-    write_file(args.out, lambda path: _write(path, text), check)
-    return f"{args.out}: {len(text.encode()):,} bytes"
+    texts = [page(systems, found, shlex.join(["tsa-fairseq", *sys.argv[1:]]))]
+    if args.card is not None:
+        texts.append(card(args.card, systems, found))
+    for out, text in zip(outs, texts, strict=True):
+        write_file(out, partial(_write, text), partial(check_file, out, args.force, []))
+    return "\n".join(
+        f"{out}: {len(text.encode()):,} bytes" for out, text in zip(outs, texts, strict=True)
+    )
 
 
-def _write(path: str, text: str) -> None:
+def _write(text: str, path: str) -> None:
     Path(path).write_text(text, encoding="utf-8")

@@ -106,6 +106,7 @@ class Words:
         return self._split(line.lower() if self._lowercase else line)
 
     def __call__(self, line: str) -> list[str]:
+        """The words in a list."""
         return self.text(line).split()
 
 

@@ -60,9 +60,7 @@ class CountedCOMET(Metric):
         raise NotImplementedError("COMET judges many sentences at a time")
 
 
-def comet(
-    references: Sequence[Sequence[str]], sources: Sequence[str] | None
-) -> CountedCOMET:
+def comet(references: Sequence[Sequence[str]], sources: Sequence[str] | None) -> CountedCOMET:
     """COMET with the model that is usual for translations with a reference.
 
     Raises:

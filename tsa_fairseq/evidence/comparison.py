@@ -179,9 +179,7 @@ def _judge(
     seeds = {name: tuple(measure.score(one) for one in all_) for name, all_ in counts.items()}
     by_sentences = None
     if settings.question != "seeds":
-        by_sentences = pairs.paired(
-            measure, counts, baseline, settings.resamples, settings.trials
-        )
+        by_sentences = pairs.paired(measure, counts, baseline, settings.resamples, settings.trials)
     tests = {}
     if settings.question != "sentences":
         values = {name: [score.value for score in scores] for name, scores in seeds.items()}

@@ -1,7 +1,7 @@
 """What a system costs: parameters, multiply-adds and time of its training, speed, size."""
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 from tsa_fairseq.errors import UsageError
@@ -86,12 +86,10 @@ def is_tree(log: Log) -> bool:
 def dimensions(log: Log) -> Dimensions | None:
     """Sizes of the model; None if the log does not say all of them."""
     config = log.config
-    names = ("encoder_layers", "encoder_embed_dim", "encoder_ffn_embed_dim")
-    names += ("decoder_embed_dim", "decoder_ffn_embed_dim")
-    sizes = [config.get(name) for name in names]
-    if not all(sizes) or log.types is None:
+    names = [field.name for field in fields(Dimensions) if field.name != "vocabulary"]
+    if log.types is None or not all(config.get(name) for name in names):
         return None
-    return Dimensions(*map(int, map(str, sizes)), vocabulary=log.types)
+    return Dimensions(**{name: int(config[name]) for name in names}, vocabulary=log.types)
 
 
 def training_ratio(log: Log, topology: Topology, dims: Dimensions) -> float:
@@ -126,9 +124,7 @@ def _node(dims: Dimensions) -> int:
 
 def _total(log: Log, step: float) -> float | None:
     """Of as many target tokens as were trained on."""
-    tokens: list[Any] = [
-        point["wpb"] for point in (log.train or log.inner) if point.get("wpb")
-    ]
+    tokens: list[Any] = [point["wpb"] for point in (log.train or log.inner) if point.get("wpb")]
     if not tokens or not log.updates:
         return None
     return _PASSES * step * log.updates * sum(tokens) / len(tokens)

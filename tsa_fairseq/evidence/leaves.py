@@ -58,7 +58,7 @@ class Leaves:
 def nll_of_leaves(log: Log) -> tuple[float, ...]:
     """Every leaf's on the validation data, at the validation that the best checkpoint is of."""
     point = log.best() or {}
-    found = []
+    found: list[float] = []
     while (name := f"nll_leaf{len(found)}") in point:
         found.append(point[name])
     return tuple(found)
@@ -73,9 +73,7 @@ def is_grown(system: System) -> bool:
     return topology is not None and topology.num_leaves > 1
 
 
-def leaves(
-    system: System, measure: Measure, translate: Callable[[str], list[str]]
-) -> Leaves:
+def leaves(system: System, measure: Measure, translate: Callable[[str], list[str]]) -> Leaves:
     """Translate with every leaf and with all together.
 
     Args:

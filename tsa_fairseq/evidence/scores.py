@@ -1,4 +1,4 @@
-"""sacreBLEU's metrics, from counts of sentences that are taken once and added up as often as wanted."""
+"""sacreBLEU's metrics, from counts of sentences that are taken once and added up often."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -90,9 +90,7 @@ class Measure:
     def score(self, counts: Counts) -> Score:
         """Of all sentences together."""
         found: Any = self.metric._aggregate_and_compute(counts.tolist())
-        return Score(
-            float(found.score), getattr(found, "bp", None), getattr(found, "ratio", None)
-        )
+        return Score(float(found.score), getattr(found, "bp", None), getattr(found, "ratio", None))
 
     def of_sums(self, sums: NDArray[Any]) -> NDArray[Any]:
         """The score of each row of sums over sentences."""

@@ -102,8 +102,12 @@ def duel(
     mean, other = ours.mean(0), theirs.mean(0)
     order = np.argsort(other - mean, kind="stable")
     found = [Difference(int(n), float(mean[n]), float(other[n])) for n in order]
+    identical, won, tied, lost = (float(part) for part in shares)
     return Duel(
-        *map(float, shares),
+        identical,
+        won,
+        tied,
+        lost,
         tuple(one for one in found[:SHOWN] if one.value > 0),
         tuple(one for one in found[::-1][:SHOWN] if one.value < 0),
     )

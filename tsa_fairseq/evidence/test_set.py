@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from tsa_fairseq.errors import UsageError
+from tsa_fairseq.evidence.generated import Generated
 from tsa_fairseq.evidence.lines import plural, read_lines
 from tsa_fairseq.evidence.systems import Seed, System
 
@@ -106,26 +107,31 @@ def read_data(folder: str, subset: str) -> tuple[list[str], list[str]]:
     return sides[0], sides[1]
 
 
-def _printed(systems: Sequence[System], flag: str) -> Any:
+def _printed(systems: Sequence[System], flag: str) -> Generated | None:
     """What fairseq-generate printed beside translations: the same of all systems."""
-    seeds = [seed for system in systems for seed in system.seeds if seed.generated is not None]
-    first = next((seed for seed in seeds if seed.generated.references is not None), None)
-    for seed in seeds:
-        theirs = seed.generated.references
-        if first is None or theirs is None or theirs == first.generated.references:
+    known = [
+        (seed.file, seed.generated, seed.generated.references)
+        for system in systems
+        for seed in system.seeds
+        if seed.generated is not None and seed.generated.references is not None
+    ]
+    if not known:
+        return None
+    first_file, first, ours = known[0]
+    for file, _, theirs in known[1:]:
+        if theirs == ours:
             continue
-        ours = first.generated.references
         if len(theirs) != len(ours):
             differ = f"{len(theirs):,} against {len(ours):,}"
         else:
-            line = next(n for n, pair in enumerate(zip(ours, theirs, strict=True), 1)
-                        if pair[0] != pair[1])  # fmt: skip
+            pairs = enumerate(zip(ours, theirs, strict=True), 1)
+            line = next(number for number, (one, other) in pairs if one != other)
             differ = f"the first at sentence {line}"
         raise UsageError(
-            f"{flag}: '{seed.file}' was translated beside other references than '{first.file}' "
+            f"{flag}: '{file}' was translated beside other references than '{first_file}' "
             f"({differ}); expected one test set"
         )
-    return first.generated if first is not None else None
+    return first
 
 
 def _check_lengths(

@@ -13,7 +13,7 @@ from tsa_fairseq.files.names import ORIGIN
 # The files of an export to fairseq or CTranslate2, and of one of all leaves.
 _WRITTEN = re.compile(
     r"leaf\d+|(leaf\d+/)?"
-    r"(model\.(pt|bin)|(export|config)\.json|README\.md|dict\.[^/]+\.txt"
+    r"(model\.(pt|bin)|(export|config)\.json|README\.md|MODEL_CARD\.md|dict\.[^/]+\.txt"
     r"|(shared|source|target)_vocabulary\.(json|txt)"
     r"|sentencepiece\.(bpe|source|target)\.model|bpe(codes|vocabulary)(\.(source|target))?)"
 )

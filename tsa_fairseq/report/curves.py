@@ -126,5 +126,3 @@ def leaves_of(log: Log) -> int:
 
 def _of(system: System, log: Log) -> str:
     return f"{system.name}, leaf 0" if leaves_of(log) else system.name
-
-

@@ -35,9 +35,7 @@ def _example(found: Comparison, name: str, one: Difference) -> Markup:
     theirs = found.lines(found.baseline)[0][one.number]
     source = found.test.sources
     lines = [("source", Markup(join([source[one.number]])))] if source is not None else []
-    lines += [
-        ("reference", join([reference[one.number]])) for reference in found.test.references
-    ]
+    lines += [("reference", join([reference[one.number]])) for reference in found.test.references]
     lines += [(name, marked(ours, theirs)), (found.baseline, marked(theirs, ours))]
     rows = [part for label, text in lines for part in (tag("dt", label), tag("dd", text))]
     title = f"Sentence {one.number + 1}, chrF {one.ours:.0f} against {one.theirs:.0f}"

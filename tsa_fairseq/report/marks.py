@@ -10,7 +10,8 @@ def marked(line: str, other: str) -> Markup:
     """A line, with the words marked that the other does not have in their place."""
     words, others = line.split(), other.split()
     kept = [False] * len(words)
-    for start, _, size in SequenceMatcher(None, words, others, autojunk=False).get_matching_blocks():
+    same = SequenceMatcher(None, words, others, autojunk=False).get_matching_blocks()
+    for start, _, size in same:
         kept[start : start + size] = [True] * size
     return join(_runs(words, kept), " ")
 

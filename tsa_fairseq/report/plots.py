@@ -4,7 +4,7 @@ import io
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 from tsa_fairseq.errors import UsageError
 from tsa_fairseq.evidence.formats import Cell, Table, number
@@ -107,7 +107,9 @@ def forest(
         axis.spines.left.set_visible(False)
         axis.tick_params(axis="y", length=0)
 
-    said = "; ".join(f"{n} {v:+.2f}, from {lo:+.2f} to {hi:+.2f}" for n, (v, lo, hi) in gains.items())
+    said = "; ".join(
+        f"{n} {v:+.2f}, from {lo:+.2f} to {hi:+.2f}" for n, (v, lo, hi) in gains.items()
+    )
     size = (_SIZE[0], 0.6 + 0.42 * len(names))
     return _figure(name, title, unit, f"{said}.", size, draw)
 
@@ -151,7 +153,7 @@ def _drawing(name: str, size: tuple[float, float], draw: Callable[[Any], None]) 
         "grid.color": _GRID,
         "grid.linewidth": 0.6,
     }
-    with matplotlib.rc_context(settings):
+    with matplotlib.rc_context(cast(Any, settings)):
         drawn = Figure(figsize=size, layout="constrained")
         drawn.patch.set_visible(False)
         axis = drawn.subplots()

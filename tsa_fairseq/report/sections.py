@@ -35,7 +35,9 @@ def answer(systems: Sequence[System], found: Comparison | None) -> Markup:
         text for system in systems for run in system.runs if (text := _state(system, run.log))
     ]
     notes = [tag("li", text) for text in [*states, *warned]]
-    parts += [tag("ul", *notes, class_="warnings", aria_label="What to know first")] if notes else []
+    parts += (
+        [tag("ul", *notes, class_="warnings", aria_label="What to know first")] if notes else []
+    )
     return section("answer", "The answer", *parts)
 
 
@@ -68,10 +70,9 @@ def _by_validation(systems: Sequence[System]) -> list[list[str]]:
             points = [p for p in log.valid if "nll_loss" in p]
             if points:
                 best = min(points, key=lambda point: point["nll_loss"])
-                said.append([
-                    f"{system.name}: least nll of the validation data "
-                    f"{best['nll_loss']:.3f} bits a token, at update {best['num_updates']:,.0f}."
-                ])
+                nll, updates = best["nll_loss"], best["num_updates"]
+                least = f"least nll of the validation data {nll:.3f} bits a token"
+                said.append([f"{system.name}: {least}, at update {updates:,.0f}."])
             else:
                 said.append([f"{system.name}: nothing was validated yet."])
     none = (
@@ -170,8 +171,13 @@ def cost_of(systems: Sequence[System], found: Comparison | None) -> Markup:
                 number(sum(speeds) / len(speeds) if speeds else None, 0),
                 number(min(free) if free else None, 1),
             ))  # fmt: skip
-    training = Table("speed", "While training", ("system", "words a second", "least GPU memory free, GB"),
-                     tuple(rows), "As fairseq logs them, with all else that the machine did.")  # fmt: skip
+    training = Table(
+        "speed",
+        "While training",
+        ("system", "words a second", "least GPU memory free, GB"),
+        tuple(rows),
+        "As fairseq logs them, with all else that the machine did.",
+    )
     shown = [table(tables.costs(costs))] + ([table(training)] if rows else [])
     return section("cost", "Speed, size and memory", *shown)
 
@@ -219,4 +225,3 @@ def origin(systems: Sequence[System], found: Comparison | None, command: str) ->
     made += [tables.signatures(found)] if found is not None else []
     shown = tag("p", "This page was made by", tag("code", command))
     return section("provenance", "Where all this is from", shown, *map(table, made))
-

@@ -96,17 +96,15 @@ def _box(x: float, middle: float, width: float, layers: int, first: int, last: i
 
 def _edge(x: float, y: float, to_x: float, to_y: float) -> Markup:
     half = (x + to_x) / 2
-    return tag(
-        "path", d=f"M{x:.1f} {y:.1f}C{half:.1f} {y:.1f} {half:.1f} {to_y:.1f} {to_x:.1f} {to_y:.1f}",
-        class_="edge",
-    )  # fmt: skip
+    curve = f"C{half:.1f} {y:.1f} {half:.1f} {to_y:.1f} {to_x:.1f} {to_y:.1f}"
+    return tag("path", d=f"M{x:.1f} {y:.1f}{curve}", class_="edge")
 
 
 def _label(leaf: int, middle: float, shown: Leaf) -> Markup:
-    x = 360 - _LABEL + 8
-    name = f"leaf {leaf}, kept" if shown.kept else f"leaf {leaf}"
+    x = f"{360 - _LABEL + 8}"
+    name, kind = (f"leaf {leaf}, kept", "leaf kept") if shown.kept else (f"leaf {leaf}", "leaf")
     return tag(
         "g",
-        tag("text", name, x=f"{x}", y=f"{middle - 2:.1f}", class_="leaf kept" if shown.kept else "leaf"),
-        tag("text", shown.figures, x=f"{x}", y=f"{middle + 11:.1f}", class_="figures"),
-    )  # fmt: skip
+        tag("text", name, x=x, y=f"{middle - 2:.1f}", class_=kind),
+        tag("text", shown.figures, x=x, y=f"{middle + 11:.1f}", class_="figures"),
+    )
