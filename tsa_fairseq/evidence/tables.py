@@ -25,7 +25,7 @@ def scores(found: Comparison) -> Table:
     """Every system by every metric, with what a resampled test set would give."""
     heading, rows = ["system", "seeds"], []
     for one in found.judged:
-        heading += [one.measure.title] + ["95 %"] * (one.paired is not None)
+        heading += [one.measure.title] + [f"{one.measure.title} 95 %"] * (one.paired is not None)
         heading += ["brevity penalty", "length ratio"] * (one.measure.name == "bleu")
     for system in found.systems:
         row = [words(system.name), Cell(str(len(system.seeds)), len(system.seeds))]
