@@ -80,7 +80,7 @@ def build_parser(argv: Sequence[str]) -> argparse.ArgumentParser:
 
 
 # Who says things while models are loaded and run, or pages drawn.
-_LOUD = ("fairseq", "matplotlib", tsa_fairseq.__name__)
+_LOUD = ("fairseq", "matplotlib", "sacrebleu", tsa_fairseq.__name__)
 
 
 @contextmanager

@@ -3,6 +3,8 @@
 import re
 from collections.abc import Mapping, Sequence
 
+from tsa_fairseq.evidence.lines import plural
+
 # Of lines that end in a full stop, how many have a blank before it, in tokenised text.
 _TOKENISED = 0.5
 _FEWEST = 5
@@ -66,14 +68,14 @@ def _references(references: Sequence[Sequence[str]]) -> list[str]:
         empty = sum(not line.strip() for line in reference)
         if empty and len(references) > 1:
             found.append(
-                f"reference {number} is empty for {empty:,} sentences, which have fewer references "
-                "than the others"
+                f"reference {number} is empty for {plural(empty, 'sentence')}: fewer references "
+                "than the others have"
             )
     unknown = sum(bool(re.search(r"<<unk>>", line)) for line in references[0])
     if unknown:
         found.append(
-            f"{unknown:,} references have words that the dictionary lacks (<<unk>>), which no "
-            "translation can match; --reference with the text itself gives the real scores"
+            f"{plural(unknown, 'reference')} with words that the dictionary lacks (<<unk>>), which "
+            "no translation can match; --reference with the text itself gives the real scores"
         )
     return found
 
