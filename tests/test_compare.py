@@ -94,7 +94,9 @@ def test_the_answer_claims_no_more_than_the_data(texts, capsys):
     found = compare(capsys, f"a={seeds}", "--baseline", others, *argv)
     (row,) = [row for row in found["over_seeds"] if row["metric"] == "BLEU"]
     assert row["seeds"] == {"ours": 3, "theirs": 2} and row["least p possible"] == 1 / 10
-    over = r"Over seeds of a \(3 against 2\), the difference of the means may be chance: -\d.* BLEU, "
+    over = (
+        r"Over seeds of a \(3 against 2\), the difference of the means may be chance: -\d.* BLEU, "
+    )
     assert re.match(over + r"Welch's p = 0\.\d{3}\.$", found["said"][1])
     assert [row["system"] for row in found["scores"]] == ["b", "a"]
     only = compare(capsys, f"a={seeds}", others, "--question", "seeds", *argv)

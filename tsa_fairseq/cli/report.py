@@ -44,11 +44,13 @@ def report(args: Namespace) -> str:
     for out in outs:
         check_file(out, args.force, [])
     from tsa_fairseq.cli.comparing import compared
-    from tsa_fairseq.report.card import card
+    from tsa_fairseq.report.card import card, find_export
     from tsa_fairseq.report.page import page
     from tsa_fairseq.report.plots import check_matplotlib
 
     check_matplotlib()
+    if args.card is not None:
+        find_export(args.card)
     systems, found = compared(args, args.runs, "RUN", needed=False)
     texts = [page(systems, found, shlex.join(["tsa-fairseq", *sys.argv[1:]]))]
     if args.card is not None:

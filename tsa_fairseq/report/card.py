@@ -30,9 +30,8 @@ def card(export: str, systems: Sequence[System], found: Comparison | None) -> st
     Raises:
         UsageError: the folder is no export, or of none of the systems.
     """
-    run = find_run(export, "--card")
-    if run.origin is None:
-        raise UsageError(f"--card: '{export}' is no export; expected what tsa-fairseq export made")
+    run = find_export(export)
+    assert run.origin is not None
     system, seed = _source(run, systems)
     said, text = run.origin, run.origin.get("text", {})
     source, target = (text.get(side) or "und" for side in ("source", "target"))
@@ -51,6 +50,18 @@ def card(export: str, systems: Sequence[System], found: Comparison | None) -> st
         recipe=_recipe(seed, said),
         scores=_scores(found, system, seed, leaf),
     )
+
+
+def find_export(path: str) -> Run:
+    """What there is in the folder.
+
+    Raises:
+        UsageError: it is no export.
+    """
+    run = find_run(path, "--card")
+    if run.origin is None:
+        raise UsageError(f"--card: '{path}' is no export; expected what tsa-fairseq export made")
+    return run
 
 
 def _source(run: Run, systems: Sequence[System]) -> tuple[System, Seed]:

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterable
 from html import escape
+from typing import NamedTuple
 
 from tsa_fairseq.evidence.formats import Table
 
@@ -62,12 +63,25 @@ def table(found: Table, caption: bool = True) -> Markup:
     return join([region, *note])
 
 
-def section(name: str, title: str, *content: str) -> Markup:
-    """A part of the page, with a heading that the contents lead to."""
-    return tag(
-        "section", tag("h2", title, id=f"{name}-title"), *content, id=name,
-        aria_labelledby=f"{name}-title",
-    )  # fmt: skip
+class Section(NamedTuple):
+    """A part of the page.
+
+    Args:
+        name: a word, of this part alone, by which links lead to it.
+        title: its heading.
+        html: all of it.
+    """
+
+    name: str
+    title: str
+    html: Markup
+
+
+def section(name: str, title: str, *content: str) -> Section:
+    """A part of the page, with a heading that it is called by."""
+    heading = tag("h2", title, id=f"{name}-title")
+    shown = tag("section", heading, *content, id=name, aria_labelledby=f"{name}-title")
+    return Section(name, title, shown)
 
 
 def details(summary: str, *content: str) -> Markup:

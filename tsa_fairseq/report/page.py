@@ -6,7 +6,7 @@ from pathlib import Path
 from tsa_fairseq.evidence.comparison import Comparison
 from tsa_fairseq.evidence.systems import System
 from tsa_fairseq.report import sections
-from tsa_fairseq.report.html import Markup, join, tag
+from tsa_fairseq.report.html import Markup, Section, tag
 
 _STYLE = Path(__file__).with_name("page.css")
 # No request can go anywhere, whatever text a log has.
@@ -32,7 +32,7 @@ def page(systems: Sequence[System], found: Comparison | None, command: str) -> s
         "body",
         tag("a", "To the answer", href="#answer", class_="skip"),
         tag("header", tag("h1", title), _contents(parts)),
-        tag("main", *parts),
+        tag("main", *(part.html for part in parts)),
     )
     head = tag(
         "head",
@@ -53,10 +53,6 @@ def _title(systems: Sequence[System], found: Comparison | None) -> str:
     return f"{', '.join(system.name for system in found.others)} against {found.baseline}"
 
 
-def _contents(parts: Sequence[Markup]) -> Markup:
-    links = []
-    for part in parts:
-        name = part.split(' id="', 2)[1].split('-title"')[0]
-        title = part.split("</h2>")[0].rsplit(">", 1)[1]
-        links.append(tag("li", tag("a", Markup(title), href=f"#{name}")))
-    return tag("nav", tag("ul", join(links)), aria_label="Contents")
+def _contents(parts: Sequence[Section]) -> Markup:
+    links = [tag("li", tag("a", part.title, href=f"#{part.name}")) for part in parts]
+    return tag("nav", tag("ul", *links), aria_label="Contents")

@@ -171,6 +171,8 @@ def _inline(svg: str, name: str) -> str:
     body = svg[svg.index(">", svg.index("<svg")) + 1 : svg.rindex("</svg>")]
     body = re.sub(r"<metadata>.*?</metadata>", "", body, flags=re.DOTALL)
     body = re.sub(r"<!--.*?-->", "", body, flags=re.DOTALL)
+    # a rule for everything, which on a page would be for all of it: the style sheet has it
+    body = re.sub(r"<style.*?</style>", "", body, flags=re.DOTALL)
     body = re.sub(r'\bid="', f'id="{name}-', body)
     body = body.replace("url(#", f"url(#{name}-")
     body = re.sub(r'(?:xlink:)?href="#', f'href="#{name}-', body)

@@ -13,12 +13,12 @@ from tsa_fairseq.evidence.pairs import Paired
 from tsa_fairseq.evidence.systems import System
 from tsa_fairseq.report import curves, provenance
 from tsa_fairseq.report.examples import examples
-from tsa_fairseq.report.html import Markup, details, section, table, tag, typeset
+from tsa_fairseq.report.html import Markup, Section, details, section, table, tag, typeset
 from tsa_fairseq.report.plots import figures, forest
 from tsa_fairseq.report.tree_drawing import Leaf, tree
 
 
-def answer(systems: Sequence[System], found: Comparison | None) -> Markup:
+def answer(systems: Sequence[System], found: Comparison | None) -> Section:
     """What came out, before anything else; and which trainings are not what they should be."""
     said = answers(found) if found is not None else _by_validation(systems)
     items = [
@@ -82,7 +82,7 @@ def _by_validation(systems: Sequence[System]) -> list[list[str]]:
     return [*said, [none]] if not said else [*said[:-1], [*said[-1], none]]
 
 
-def compared(systems: Sequence[System]) -> Markup:
+def compared(systems: Sequence[System]) -> Section:
     """What the page is about."""
     rows = []
     for system in systems:
@@ -117,7 +117,7 @@ def _without_log(system: System) -> str:
     return "an export" if run.is_export else "a run without a log"
 
 
-def trees(systems: Sequence[System], found: Comparison | None) -> Markup | None:
+def trees(systems: Sequence[System], found: Comparison | None) -> Section | None:
     """Every tree drawn, each leaf with its figures."""
     drawn = []
     measured = {one.system: one for one in found.leaves} if found is not None else {}
@@ -145,7 +145,7 @@ def trees(systems: Sequence[System], found: Comparison | None) -> Markup | None:
     return section("tree", "The tree", *drawn, note)
 
 
-def learning(systems: Sequence[System]) -> Markup | None:
+def learning(systems: Sequence[System]) -> Section | None:
     """Curves, the distillation, and how far the leaves differ."""
     parts: list[str] = []
     for title, made in (
@@ -158,7 +158,7 @@ def learning(systems: Sequence[System]) -> Markup | None:
     return section("learning", "How they learned", *parts) if parts else None
 
 
-def cost_of(systems: Sequence[System], found: Comparison | None) -> Markup:
+def cost_of(systems: Sequence[System], found: Comparison | None) -> Section:
     """Parameters, computing, speed, memory."""
     costs = found.costs if found else {s.name: cost(s.seeds[0]) for s in systems}
     rows = []
@@ -182,13 +182,13 @@ def cost_of(systems: Sequence[System], found: Comparison | None) -> Markup:
     return section("cost", "Speed, size and memory", *shown)
 
 
-def scores(found: Comparison) -> Markup:
+def scores(found: Comparison) -> Section:
     """The tables that decide."""
     made = [tables.scores(found), *tables.gains(found), *tables.seeds(found), tables.shares(found)]
     return section("scores", "Scores", *map(table, made))
 
 
-def where(found: Comparison) -> Markup:
+def where(found: Comparison) -> Section:
     """In which sentences, words and n-grams the difference lies."""
     made = [tables.lengths(found)] + [tables.frequencies(found)] * bool(found.frequencies)
     folded = [
@@ -199,7 +199,7 @@ def where(found: Comparison) -> Markup:
     return section("where", "Where they differ", *map(table, made), *folded)
 
 
-def sentences(found: Comparison) -> Markup:
+def sentences(found: Comparison) -> Section:
     """Translations, side by side."""
     parts = []
     for system in found.others:
@@ -213,7 +213,7 @@ def sentences(found: Comparison) -> Markup:
     return section("examples", "Translations", note, *parts)
 
 
-def origin(systems: Sequence[System], found: Comparison | None, command: str) -> Markup:
+def origin(systems: Sequence[System], found: Comparison | None, command: str) -> Section:
     """Commands, versions, seeds, checksums, signatures."""
     recipe = provenance.recipes(systems)
     versions = Table(

@@ -76,7 +76,7 @@ def _place(
     else:
         middle, number = _ROW * (first + 0.5), 1
         end = 360 - _LABEL
-        if x + width < end:
+        if x + width < end - 1:
             parts.append(_edge(x + width, middle, end, middle))
         parts.append(_label(first, middle, leaves[first]))
     parts.append(_box(x, middle, width, branch.layers, depth + 1, last))
