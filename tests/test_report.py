@@ -216,8 +216,26 @@ def test_of_logs_alone(tmp_path, capsys):
     assert status == 0, complaint
     text = Outline(out.read_text(encoding="utf-8")).text
     assert "one: least nll of the validation data 4.000 bits a token, at update 20." in text
-    assert "No scores: they take two systems or more that have translations" in text
+    assert "No scores: they take translations of every system" in text
     assert f"b.log ({begun}) is unfinished: update 0 of 40" in text
+
+
+def test_of_one_run(runs, tmp_path, capsys):
+    """Its scores, with what another test set would give, and no comparison."""
+    out = tmp_path / "x.html"
+    argv = ["report", f"mine={runs[1] / 'generate.txt'}", out, "--trials", 50, "--metrics", "bleu"]
+    assert command_line(capsys, *argv)[0] == 0
+    outline = Outline(out.read_text(encoding="utf-8"))
+    number = r"(\d\d\.\d\d)"
+    said = re.search(
+        f"mine: {number} BLEU, 40 sentences, 1 seed; on test sets like this one {number} to {number} "
+        "in 95 of 100", outline.text,
+    )  # fmt: skip
+    assert float(said[2]) < float(said[1]) < float(said[3])
+    # a file in a run's folder belongs to that run
+    assert "tree 1[1,1], 2 leaves, tsa" in outline.text
+    sections = {attributes["id"] for attributes in outline.of("section")}
+    assert "scores" in sections and "examples" not in sections
 
 
 def test_what_cannot_be_written(runs, tmp_path, capsys, monkeypatch):

@@ -28,7 +28,7 @@ except ModuleNotFoundError as error:
 def compared(
     args: Namespace, texts: Sequence[str], flag: str, needed: bool = True
 ) -> tuple[list[System], Comparison | None]:
-    """The systems, and their comparison if there are several and all have translations.
+    """The systems, and their comparison if all have translations.
 
     Args:
         args: with the flags of :mod:`tsa_fairseq.cli.compare_flags`.
@@ -56,8 +56,9 @@ def compared(
                 f"--baseline: '{args.baseline}' is called '{baseline}', as a system is; expected "
                 "names: NAME=PATH"
             )
-    translated = all(seed.hypotheses for system in systems for seed in system.seeds)
-    if not needed and not (translated and len(systems) > 1):
+    if needed and len(systems) < 2:
+        raise UsageError("SYSTEM: got 1 with the baseline; expected 2 or more to compare")
+    if not all(seed.hypotheses for system in systems for seed in system.seeds):
         return systems, None
     test = find_test_set(args.reference, args.source, data, systems, flag)
     training = read_lines(args.training_text, "--training-text") if args.training_text else None

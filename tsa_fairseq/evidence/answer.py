@@ -3,7 +3,8 @@
 from tsa_fairseq.evidence.comparison import Comparison
 from tsa_fairseq.evidence.formats import probability
 from tsa_fairseq.evidence.lines import plural
-from tsa_fairseq.evidence.tables import gained, interval
+from tsa_fairseq.evidence.spread import Spread
+from tsa_fairseq.evidence.tables import gained, interval, written
 
 # What p has to be below for a difference to be called one.
 LEVEL = 0.05
@@ -11,11 +12,25 @@ LEVEL = 0.05
 
 def answers(found: Comparison) -> list[list[str]]:
     """For every system but the baseline, a sentence on each question that the data can answer."""
+    if not found.others:
+        return [[_alone(found)]]
     said = [
         [_over_sentences(found, system.name), _over_seeds(found, system.name)]
         for system in found.others
     ]
     return [[sentence for sentence in sentences if sentence] for sentences in said]
+
+
+def _alone(found: Comparison) -> str:
+    one = found.judged[0]
+    spread = Spread.of(one.values(found.baseline))
+    of = f"{plural(len(found.test), 'sentence')}, {plural(len(one.seeds[found.baseline]), 'seed')}"
+    text = f"{found.baseline}: {written(spread, 2).text} {one.measure.title}, {of}"
+    if one.paired is None:
+        return f"{text}."
+    sampled = one.paired.sampled[found.baseline]
+    low, high = sampled.mean - sampled.reach, sampled.mean + sampled.reach
+    return f"{text}; on test sets like this one {low:.2f} to {high:.2f} in 95 of 100."
 
 
 def _over_sentences(found: Comparison, name: str) -> str:

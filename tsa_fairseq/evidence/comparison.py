@@ -102,15 +102,14 @@ def compare(
     """Score all systems, and compare each one with the baseline.
 
     Args:
-        systems: with translations of the test set.
+        systems: with translations of the test set; of one alone, there are scores.
         baseline: the name of one of them.
         test: the test set.
         settings: how.
         training: lines of the target side of the training text, for the frequencies of words.
 
     Raises:
-        UsageError: fewer than two systems, a metric that cannot be had, or too few seeds for the
-            question.
+        UsageError: a metric that cannot be had, or too few seeds for the question.
     """
     _check(systems, baseline, settings)
     found = measures(
@@ -157,10 +156,6 @@ def compare(
 
 
 def _check(systems: Sequence[System], baseline: str, settings: Settings) -> None:
-    if len(systems) < 2:
-        raise UsageError(
-            f"SYSTEM: got {len(systems)} with the baseline; expected 2 or more to compare"
-        )
     if min(settings.resamples, settings.trials) < 1:
         number = min(settings.resamples, settings.trials)
         raise UsageError(f"--trials: got {number}; expected 1 or more")

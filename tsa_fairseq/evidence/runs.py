@@ -71,6 +71,17 @@ def find_run(path: str, flag: str) -> Run:
     return Run(path, log, next(iter(checkpoints), None), generated)
 
 
+def run_around(file: str, flag: str) -> Run | None:
+    """The run in whose folder a file of translations lies, or in a folder of it; None if none."""
+    for folder in list(Path(file).parents)[:_DEPTH]:
+        if any((folder / name).is_file() for name in (*_CHECKPOINTS, "train.log")):
+            try:
+                return find_run(str(folder), flag)
+            except UsageError:  # the user named a file, and what lies around it is as it may be
+                return None
+    return None
+
+
 def _log(folder: Path, flag: str) -> Log | None:
     files = [p for p in _texts(folder, 1) if is_log(_head(p)) and not is_generated(_head(p))]
     named = [path for path in files if path.name == "train.log"]

@@ -8,7 +8,7 @@ from tsa_fairseq.errors import UsageError
 from tsa_fairseq.evidence.generated import Generated, is_generated, parse
 from tsa_fairseq.evidence.lines import read_lines
 from tsa_fairseq.evidence.logs import is_log
-from tsa_fairseq.evidence.runs import Run, find_run
+from tsa_fairseq.evidence.runs import Run, find_run, run_around
 
 # Translates the sources with the model of a run.
 Translate = Callable[[Run], list[str]]
@@ -104,7 +104,7 @@ def read_seed(path: str, flag: str, translate: Translate | None, needed: bool) -
             f"{flag}: '{path}' is a log of fairseq-train; expected the run's folder, "
             "fairseq-generate's output or a file of translations"
         )
-    return _of_file(path, flag, path, None)
+    return _of_file(path, flag, path, run_around(path, flag))
 
 
 def _of_file(file: str, flag: str, path: str, run: Run | None) -> Seed:

@@ -25,7 +25,8 @@ def page(systems: Sequence[System], found: Comparison | None, command: str) -> s
     parts += [sections.scores(found)] if found is not None else []
     optional = [sections.trees(systems, found), sections.learning(systems)]
     parts += [part for part in optional if part is not None]
-    parts += [sections.where(found), sections.sentences(found)] if found is not None else []
+    if found is not None:
+        parts += [sections.where(found)] + [sections.sentences(found)] * bool(found.others)
     parts += [sections.cost_of(systems, found), sections.origin(systems, found, command)]
     title = _title(systems, found)
     body = tag(
@@ -48,7 +49,7 @@ def page(systems: Sequence[System], found: Comparison | None, command: str) -> s
 
 
 def _title(systems: Sequence[System], found: Comparison | None) -> str:
-    if found is None:
+    if found is None or not found.others:
         return ", ".join(system.name for system in systems)
     return f"{', '.join(system.name for system in found.others)} against {found.baseline}"
 

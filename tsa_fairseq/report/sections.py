@@ -28,7 +28,7 @@ def answer(systems: Sequence[System], found: Comparison | None) -> Section:
     ]  # fmt: skip
     several = "verdicts several" if len(items) > 1 else "verdicts"
     parts = [tag("ul", *items, class_=several)]
-    if found is not None and found.judged[0].paired is not None:
+    if found is not None and found.others and found.judged[0].paired is not None:
         parts.append(_forest(found, found.judged[0].paired))
     warned = found.warnings if found is not None else []
     states = [
@@ -76,8 +76,8 @@ def _by_validation(systems: Sequence[System]) -> list[list[str]]:
             else:
                 said.append([f"{system.name}: nothing was validated yet."])
     none = (
-        "No scores: they take two systems or more that have translations of one test set "
-        "(fairseq-generate's output in the folder of a run)."
+        "No scores: they take translations of every system (fairseq-generate's output in the "
+        "folder of a run)."
     )
     return [*said, [none]] if not said else [*said[:-1], [*said[-1], none]]
 
@@ -184,7 +184,8 @@ def cost_of(systems: Sequence[System], found: Comparison | None) -> Section:
 
 def scores(found: Comparison) -> Section:
     """The tables that decide."""
-    made = [tables.scores(found), *tables.gains(found), *tables.seeds(found), tables.shares(found)]
+    made = [tables.scores(found), *tables.gains(found), *tables.seeds(found)]
+    made += [tables.shares(found)] * bool(found.others)
     return section("scores", "Scores", *map(table, made))
 
 
