@@ -139,6 +139,8 @@ def python(*argv):
         ["--version"],
         ["tree"],
         ["tree", "--help"],
+        ["compare", "--help"],
+        ["report", "--help"],
         ["tree", "0[3,3]", "--arch", "tsa_transformer_multi30k", "--decoder-layers", "3",
          "--vocabulary", "9712"],
     ],

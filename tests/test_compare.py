@@ -323,6 +323,20 @@ def test_a_run_with_several_outputs(tmp_path, capsys):
     )
 
 
+@pytest.mark.parametrize("command", ["compare", "report"])
+def test_texts_need_neither_torch_nor_fairseq(texts, tmp_path, command):
+    out = [str(tmp_path / "x.html")] * (command == "report")
+    words = ["tsa-fairseq", command, *(str(texts / name) for name in NAMES[:2]), *out]
+    words += ["--reference", str(texts / "ref"), "--tokenize", "none", "--trials", "9"]
+    program = (
+        "import sys; sys.modules['fairseq'] = sys.modules['torch'] = None\n"
+        f"sys.argv = {words}\n"
+        "from tsa_fairseq.cli.main import main; sys.exit(main())"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
 def test_compressed_texts_and_warnings(texts, tmp_path, capsys):
     packed = tmp_path / "base.gz"
     packed.write_bytes(gzip.compress((texts / "base").read_bytes()))

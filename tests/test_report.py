@@ -227,10 +227,8 @@ def test_of_one_run(runs, tmp_path, capsys):
     assert command_line(capsys, *argv)[0] == 0
     outline = Outline(out.read_text(encoding="utf-8"))
     number = r"(\d\d\.\d\d)"
-    said = re.search(
-        f"mine: {number} BLEU, 40 sentences, 1 seed; on test sets like this one {number} to {number} "
-        "in 95 of 100", outline.text,
-    )  # fmt: skip
+    sentence = f"mine: {number} BLEU, 40 sentences, 1 seed; on test sets like this one {number} to "
+    said = re.search(f"{sentence}{number} in 95 of 100", outline.text)
     assert float(said[2]) < float(said[1]) < float(said[3])
     # a file in a run's folder belongs to that run
     assert "tree 1[1,1], 2 leaves, tsa" in outline.text
