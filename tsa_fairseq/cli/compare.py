@@ -4,8 +4,7 @@ from argparse import ArgumentParser, Namespace
 
 from tsa_fairseq.cli.compare_flags import add_compare_flags
 from tsa_fairseq.errors import check_choice
-
-FORMATS = ("text", "markdown", "csv", "json")
+from tsa_fairseq.evidence.choices import FORMATS
 
 
 def add_options(parser: ArgumentParser) -> None:

@@ -3,9 +3,7 @@
 from argparse import ArgumentParser, Namespace
 
 from tsa_fairseq.errors import UsageError, check_choice
-
-QUESTIONS = ("sentences", "seeds")
-METRICS = ("bleu", "chrf", "ter", "comet")
+from tsa_fairseq.evidence.choices import DEFAULT_METRICS, METRICS, QUESTIONS
 
 
 def add_compare_flags(parser: ArgumentParser) -> None:
@@ -34,7 +32,7 @@ def add_compare_flags(parser: ArgumentParser) -> None:
         "--metrics",
         metavar="NAME",
         nargs="+",
-        default=METRICS[:3],
+        default=DEFAULT_METRICS,
         help=f"of {', '.join(METRICS)}; the first decides (default: bleu chrf ter)",
     )
     parser.add_argument(

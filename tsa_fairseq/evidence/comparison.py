@@ -8,15 +8,14 @@ from numpy.typing import NDArray
 
 from tsa_fairseq.errors import UsageError
 from tsa_fairseq.evidence import breakdown, pairs, sentences
+from tsa_fairseq.evidence.choices import DEFAULT_METRICS
 from tsa_fairseq.evidence.costs import Cost, cost
 from tsa_fairseq.evidence.leaves import Leaves
-from tsa_fairseq.evidence.scores import DEFAULT_METRICS, Counts, Measure, Score, measures
+from tsa_fairseq.evidence.scores import Counts, Measure, Score, measures
 from tsa_fairseq.evidence.spread import SeedTest, seed_test
 from tsa_fairseq.evidence.systems import System
 from tsa_fairseq.evidence.test_set import TestSet
 from tsa_fairseq.evidence.warnings import differences
-
-QUESTIONS = ("sentences", "seeds")
 
 
 @dataclass(frozen=True)
@@ -29,7 +28,8 @@ class Settings:
         lowercase: disregard case.
         resamples: of the bootstrap over sentences.
         trials: of the randomisation over sentences.
-        question: of :data:`QUESTIONS`, the one to answer; None for all that the data can.
+        question: the one of :data:`tsa_fairseq.evidence.choices.QUESTIONS` to answer; None for all
+            that the data can.
     """
 
     metrics: tuple[str, ...] = DEFAULT_METRICS

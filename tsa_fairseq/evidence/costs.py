@@ -109,8 +109,6 @@ def training_ratio(log: Log, topology: Topology, dims: Dimensions) -> float:
     for view in range(views):
         leaves = [leaf for leaf in range(topology.num_leaves) if leaf % views == view]
         nodes = {node for leaf in leaves for node in topology.nodes(leaf)}
-        # what all leaves share is computed in all views
-        nodes |= {(depth, 0) for depth in range(topology.split)}
         left_out += (topology.num_nodes - len(nodes)) * _node(dims)
         left_out += (topology.num_leaves - len(leaves)) * dims.decoder_embed_dim * dims.vocabulary
     return (views * whole - left_out) / plain

@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-FORMATS = ("text", "markdown", "csv", "json")
 EMPTY = "–"
 
 
@@ -69,7 +68,7 @@ def write(tables: Sequence[Table], said: Sequence[str], form: str) -> str:
     Args:
         tables: in their order.
         said: the answer in sentences, and warnings, which are not for CSV.
-        form: one of :data:`FORMATS`.
+        form: one of :data:`tsa_fairseq.evidence.choices.FORMATS`.
     """
     if form == "json":
         content = {"said": list(said), **{table.name: _records(table) for table in tables}}

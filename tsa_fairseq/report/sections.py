@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from tsa_fairseq.evidence import details as differences
 from tsa_fairseq.evidence import tables
 from tsa_fairseq.evidence.answer import answers
 from tsa_fairseq.evidence.comparison import Comparison
@@ -137,7 +138,7 @@ def trees(systems: Sequence[System], found: Comparison | None) -> Section | None
             drawn.append(tag("h3", system.name))
             drawn.append(tree(topology, leaves))
             if one is not None and found is not None:
-                drawn.append(table(tables.leaves(found, system.name)))
+                drawn.append(table(differences.leaves(found, system.name)))
     if not drawn:
         return None
     note = tag("p", "Boxes are decoder layers; nll in bits a token on the validation data, at the "
@@ -178,23 +179,23 @@ def cost_of(systems: Sequence[System], found: Comparison | None) -> Section:
         tuple(rows),
         "As fairseq logs them, with all else that the machine did.",
     )
-    shown = [table(tables.costs(costs))] + ([table(training)] if rows else [])
+    shown = [table(differences.costs(costs))] + ([table(training)] if rows else [])
     return section("cost", "Speed, size and memory", *shown)
 
 
 def scores(found: Comparison) -> Section:
     """The tables that decide."""
     made = [tables.scores(found), *tables.gains(found), *tables.seeds(found)]
-    made += [tables.shares(found)] * bool(found.others)
+    made += [differences.shares(found)] * bool(found.others)
     return section("scores", "Scores", *map(table, made))
 
 
 def where(found: Comparison) -> Section:
     """In which sentences, words and n-grams the difference lies."""
-    made = [tables.lengths(found)] + [tables.frequencies(found)] * bool(found.frequencies)
+    made = [differences.lengths(found)] + [differences.frequencies(found)] * bool(found.frequencies)
     folded = [
         details(f"N-grams that {system.name} wins and loses",
-                table(tables.ngrams(found, system.name)))
+                table(differences.ngrams(found, system.name)))
         for system in found.others
     ]  # fmt: skip
     return section("where", "Where they differ", *map(table, made), *folded)
