@@ -314,6 +314,32 @@ def test_references_that_are_not_one_test_set(tmp_path, capsys):
     )
 
 
+def test_binarised_data(tmp_path, capsys):
+    """References and sources of what fairseq-preprocess made, without its subwords."""
+    from fairseq.data import Dictionary
+    from fairseq.data.indexed_dataset import make_builder
+
+    folder = tmp_path / "bin"
+    folder.mkdir()
+    for language, lines in (("de", ["ei@@ n hund", "zwei"]), ("sr", ["je@@ dan pas", "dva"])):
+        words = Dictionary()
+        for word in " ".join(lines).split():
+            words.add_symbol(word)
+        words.save(str(folder / f"dict.{language}.txt"))
+        prefix = folder / f"test.de-sr.{language}"
+        builder = make_builder(f"{prefix}.bin", "mmap", vocab_size=len(words))
+        for line in lines:
+            builder.add_item(words.encode_line(line, add_if_not_exist=False))
+        builder.finalize(f"{prefix}.idx")
+    systems = [write(tmp_path / name, lines) for name, lines in (
+        ("a", ["jedan pas", "dve"]), ("b", ["pas jedan", "dva dva"])
+    )]  # fmt: skip
+    found = compare(capsys, *systems, "--data", folder, "--trials", 9)
+    assert {row["reference"] for row in found["sentences_b"]} == {"jedan pas", "dva"}
+    # by the words of the source, not of its pieces
+    assert [row["words"] for row in found["by_length"]] == ["1", "2"]
+
+
 def test_a_run_with_several_outputs(tmp_path, capsys):
     files = [generated(tmp_path / f"{name}.txt", ["a"], ["b"], ["1"]) for name in ("test", "valid")]
     _, _, complaint = command_line(capsys, "compare", tmp_path, files[0])

@@ -184,7 +184,10 @@ def test_by_keyboard_and_in_print(page, chromium):
     assert reached[0] == "#answer" and "#provenance" in reached and "wide" in reached
     outline = chromium.value("getComputedStyle(document.activeElement).outlineStyle")
     assert outline == "solid"
-    chromium.open(page.as_uri(), 820, media="print")
+    # on paper it is light, whatever the screen is
+    chromium.open(page.as_uri(), 820, scheme="dark", media="print")
+    text, line = chromium.value(CONTRAST)
+    assert text[0] >= 4.5 and 3 <= line[0] < 99, (text, line)
     assert chromium.value("getComputedStyle(document.querySelector('nav')).display") == "none"
     assert chromium.value("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
 
@@ -218,6 +221,24 @@ def test_of_logs_alone(tmp_path, capsys):
     assert "one: least nll of the validation data 4.000 bits a token, at update 20." in text
     assert "No scores: they take translations of every system" in text
     assert f"b.log ({begun}) is unfinished: update 0 of 40" in text
+
+
+def test_of_events(tmp_path, capsys):
+    tensorboard = pytest.importorskip("tensorboardX")
+    for leaf in (0, 1):
+        with tensorboard.SummaryWriter(
+            str(tmp_path / "tb" / "valid"), filename_suffix=f".{leaf}"
+        ) as writer:
+            for step in (10, 20):
+                writer.add_scalar(f"nll_leaf{leaf}", 50 / step + leaf, step)
+                writer.add_scalar("nll_loss", 50 / step, step)
+    out = tmp_path / "x.html"
+    status, _, complaint = command_line(capsys, "report", tmp_path / "tb", out)
+    assert status == 0, complaint
+    outline = Outline(out.read_text(encoding="utf-8"))
+    assert "a training, by TensorBoard's events" in outline.text
+    labels = [attributes.get("aria-label") or "" for attributes in outline.of("svg")]
+    assert any("leaf 1 from 6 at update 10 to 3.5 at 20" in label for label in labels)
 
 
 def test_of_one_run(runs, tmp_path, capsys):

@@ -85,5 +85,5 @@ def section(name: str, title: str, *content: str) -> Section:
 
 
 def details(summary: str, *content: str) -> Markup:
-    """What is folded away until somebody wants it, and open in print."""
+    """What is folded away until somebody wants it."""
     return tag("details", tag("summary", summary), *content)

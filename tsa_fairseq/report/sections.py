@@ -1,6 +1,7 @@
 """The parts of a page, each of which is left out where nothing is known of it."""
 
 from collections.abc import Sequence
+from pathlib import Path
 
 from tsa_fairseq.evidence import details as differences
 from tsa_fairseq.evidence import tables
@@ -100,7 +101,7 @@ def compared(systems: Sequence[System]) -> Section:
 
 
 def _kind(log: Log) -> str:
-    if not log.config:
+    if Path(log.path).is_dir():
         return "a training, by TensorBoard's events"
     topology, config = topology_of(log), log.config
     if topology is None or topology.num_leaves == 1:
