@@ -190,6 +190,16 @@ def test_only_the_command_waits_with_registering(argv, is_command, monkeypatch):
     assert tsa_fairseq._is_command() == is_command
 
 
+def test_a_reader_that_has_gone(program):
+    argv = [sys.executable, *map(str, program), "tree", "6"]
+    pipes = dict(stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    with subprocess.Popen(
+        argv, env={**os.environ, "PYTHONPATH": str(PACKAGE.parent)}, **pipes
+    ) as run:
+        run.stdout.close()
+        assert (run.wait(), run.stderr.read()) == (0, "")
+
+
 def test_help_names_every_subcommand(capsys, monkeypatch):
     monkeypatch.setenv("COLUMNS", "200")
     with pytest.raises(SystemExit) as end:

@@ -363,6 +363,21 @@ def test_texts_need_neither_torch_nor_fairseq(texts, tmp_path, command):
     assert (done.returncode, done.stderr) == (0, "")
 
 
+@pytest.mark.parametrize("package", ["numpy", "sacrebleu", "scipy"])
+def test_without_what_computes_scores(texts, package):
+    program = (
+        f"import sys; sys.modules['{package}'] = None\n"
+        f"sys.argv = ['tsa-fairseq', 'compare', '{texts / 'base'}', '{texts / 'best'}']\n"
+        "from tsa_fairseq.cli.main import main; sys.exit(main())"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == (
+        f"tsa-fairseq: error: scores are computed with {package}, which is not installed: "
+        "pip install 'tsa_fairseq[report]'\n"
+    )
+
+
 def test_compressed_texts_and_warnings(texts, tmp_path, capsys):
     packed = tmp_path / "base.gz"
     packed.write_bytes(gzip.compress((texts / "base").read_bytes()))

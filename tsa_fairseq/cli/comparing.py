@@ -17,10 +17,11 @@ try:
     from tsa_fairseq.evidence.test_set import find_test_set, read_data
     from tsa_fairseq.evidence.translating import translate
 except ModuleNotFoundError as error:
-    if error.name not in ("numpy", "sacrebleu", "scipy"):
+    missing = (error.name or "").split(".")[0]
+    if missing not in ("numpy", "sacrebleu", "scipy"):
         raise
     raise UsageError(
-        f"scores are computed with {error.name}, which is not installed: "
+        f"scores are computed with {missing}, which is not installed: "
         "pip install 'tsa_fairseq[report]'"
     ) from None
 

@@ -15,6 +15,7 @@ from importlib import import_module
 from typing import NamedTuple
 
 import tsa_fairseq
+from tsa_fairseq.cli.progress import nobody_reads
 from tsa_fairseq.errors import UsageError
 
 
@@ -59,7 +60,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"tsa-fairseq: error: {error}", file=sys.stderr)
         return 1
     if said is not None:
-        print(said)
+        try:
+            print(said, flush=True)
+        except BrokenPipeError:
+            nobody_reads()
     return 0
 
 

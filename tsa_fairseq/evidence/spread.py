@@ -7,6 +7,7 @@ from itertools import combinations
 from math import comb, sqrt
 
 import numpy as np
+from scipy.special import stdtr, stdtrit
 
 # More ways to deal out seeds than these are drawn from at random.
 _MOST_WAYS = 20_000
@@ -65,8 +66,6 @@ def seed_test(ours: Sequence[float], theirs: Sequence[float]) -> SeedTest | None
         low = high = difference
         p = 1.0 if difference == 0 else 0.0
     else:
-        from scipy.special import stdtr, stdtrit
-
         freedom = sum(parts) ** 2 / sum(
             part**2 / (len(group) - 1) for part, group in zip(parts, (ours, theirs), strict=True)
         )
