@@ -29,7 +29,7 @@ def _alone(found: Comparison) -> str:
     if one.paired is None:
         return f"{text}."
     sampled = one.paired.sampled[found.baseline]
-    low, high = sampled.mean - sampled.reach, sampled.mean + sampled.reach
+    low, high = max(sampled.mean - sampled.reach, 0.0), sampled.mean + sampled.reach
     return f"{text}; on test sets like this one {low:.2f} to {high:.2f} in 95 of 100."
 
 
