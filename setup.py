@@ -26,6 +26,8 @@ MULTI30K = ["subword-nmt", "sentencepiece"]
 # IWSLT and WMT: text is prepared and scored with these.
 RECIPES = [*MULTI30K, "sacremoses", "sacrebleu", "regex"]
 BENCHMARK = ["matplotlib"]
+# What compare and report take beside Python; of text files and logs, neither torch nor fairseq.
+REPORT = ["numpy", "sacrebleu", "scipy", "matplotlib"]
 
 setup(
     name="tsa_fairseq",
@@ -36,7 +38,7 @@ setup(
     license="MIT",
     license_files=["LICENSE"],
     packages=find_packages(include=["tsa_fairseq", "tsa_fairseq.*"]),
-    package_data={"tsa_fairseq": ["py.typed"]},
+    package_data={"tsa_fairseq": ["py.typed", "report/page.css", "report/card.md"]},
     python_requires=">=3.10",
     # None that all need. An environment with fairseq has what training needs.
     install_requires=[],
@@ -53,8 +55,9 @@ setup(
         "multi30k": MULTI30K,
         "recipes": RECIPES,
         "benchmark": BENCHMARK,
+        "report": REPORT,
         "dev": ["pytest", "ruff", "mypy", "tensorboardX", "sentencex", *TRAIN, *SERVE, *DEMO]
-        + [*RECIPES, *BENCHMARK],
+        + [*RECIPES, *BENCHMARK, *REPORT],
     },
     entry_points={"console_scripts": ["tsa-fairseq = tsa_fairseq.cli.main:main"]},
     classifiers=[

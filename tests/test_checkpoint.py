@@ -13,7 +13,8 @@ from omegaconf import OmegaConf
 
 import tsa_fairseq.files.checkpoint
 from tsa_fairseq.errors import UsageError
-from tsa_fairseq.files.checkpoint import checksum, load_safely, read_checkpoint
+from tsa_fairseq.files.checkpoint import load_safely, read_checkpoint
+from tsa_fairseq.files.checksums import checksum
 
 
 class Hostile:

@@ -139,6 +139,8 @@ def python(*argv):
         ["--version"],
         ["tree"],
         ["tree", "--help"],
+        ["compare", "--help"],
+        ["report", "--help"],
         ["tree", "0[3,3]", "--arch", "tsa_transformer_multi30k", "--decoder-layers", "3",
          "--vocabulary", "9712"],
     ],
@@ -186,6 +188,16 @@ def test_what_needs_fairseq_has_it(program, tmp_path):
 def test_only_the_command_waits_with_registering(argv, is_command, monkeypatch):
     monkeypatch.setattr(sys, "argv", argv)
     assert tsa_fairseq._is_command() == is_command
+
+
+def test_a_reader_that_has_gone(program):
+    argv = [sys.executable, *map(str, program), "tree", "6"]
+    pipes = dict(stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    with subprocess.Popen(
+        argv, env={**os.environ, "PYTHONPATH": str(PACKAGE.parent)}, **pipes
+    ) as run:
+        run.stdout.close()
+        assert (run.wait(), run.stderr.read()) == (0, "")
 
 
 def test_help_names_every_subcommand(capsys, monkeypatch):

@@ -649,6 +649,8 @@ def test_quick_run_is_interrupted_goes_on_and_learns(tmp_path):
     assert "update   50 of 250" not in done.stdout.split("training the tree")[0]
     shown = (out / "report.txt").read_text()
     assert done.stdout.endswith(shown)
+    page = out / "report.html"
+    assert f"==> a page about both models: {page}\n" in done.stdout and page.is_file()
     bleu = re.search(r"^BLEU" + 4 * r" +([\d.]+)" + "$", shown, re.MULTILINE)
     assert min(map(float, bleu.groups())) > 6
     assert float(bleu[4]) == pytest.approx(float(bleu[3]), abs=1.5), "int8, of so young a model"

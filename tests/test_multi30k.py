@@ -600,6 +600,7 @@ def test_train_resume_evaluate(model, prepared, tmp_path):
     said = succeed("evaluate.sh", *flags)
     out = tmp_path / "run" / "evaluation" / "checkpoint_best-test-beam2-lenpen1"
     report = json.loads((out / "score.json").read_text())
+    assert f"==> report: {out / 'report.html'}\n" in said and (out / "report.html").is_file()
     assert said.endswith(f"BLEU {report['bleu']:.2f}  {report['signature']}\n")
     assert report["sentences"] == SIZES["test_2016_flickr"]
     assert len((out / "hypotheses.de").read_text().splitlines()) == SIZES["test_2016_flickr"]

@@ -6,7 +6,7 @@ import torch
 from helpers import TinyTask, exactly, save_stock
 
 from tsa_fairseq.errors import UsageError
-from tsa_fairseq.files.checkpoint import checksum
+from tsa_fairseq.files.checksums import checksum
 from tsa_fairseq.plugin.kd_flags import objective_from_flags
 from tsa_fairseq.plugin.resume import follow_checkpoint
 from tsa_fairseq.plugin.teacher import Teacher

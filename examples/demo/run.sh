@@ -272,6 +272,16 @@ deploy() {
     fi
 }
 
+# report: a page about both models, with all that they say of their training and their translations.
+report() {
+    local page=$OUT/report$SUFFIX.html data=$OUT/data
+    tsa-fairseq report "plain=$OUT/plain" "tree=$OUT/tree$SUFFIX" "$page" --force --source "$data/test.en" \
+        --reference "$data/test.de" --training-text "$data/train.de" >"$page.log" 2>&1 ||
+        { say "no page was written: $(tail -n 1 "$page.log")" && return; }
+    rm "$page.log"
+    say "a page about both models: $page"
+}
+
 main() {
     read_flags "$@"
     choose_sizes
@@ -290,6 +300,7 @@ main() {
     translate plain
     translate "tree$SUFFIX"
     deploy
+    report
     say "results, also in $OUT/report$SUFFIX.txt"
     python3 "$HERE/report.py" table --run "$OUT" --objective "$OBJECTIVE"
 }

@@ -80,6 +80,15 @@ score() {
         --note checkpoint "$MODEL/$CHECKPOINT" --note command "$COMMAND" --note subset "$SUBSET"
 }
 
+# A page with the scores, and with the training's log if the evaluation lies in the model's directory.
+write_report() {
+    tsa-fairseq report "${MODEL##*/}=$OUT/generate.log" "$OUT/report.html" --force \
+        --reference "$REFERENCE" --tokenize "$TOKENIZE" --training-text "$DATA/corpus/train.$TARGET" >"$OUT/report.log" 2>&1 ||
+        { say "no report was written: $(tail -n 1 "$OUT/report.log")" && return; }
+    rm "$OUT/report.log"
+    say "report: $OUT/report.html"
+}
+
 main() {
     read_flags "$@"
     check_flags
@@ -92,6 +101,7 @@ main() {
     SCORE=$(score)
     finish "$OUT"
     say "hypotheses, score.json and generate.log in $OUT"
+    write_report
     printf '%s\n' "$SCORE"
 }
 

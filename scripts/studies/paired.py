@@ -1,4 +1,4 @@
-"""Whether one run translates better than another: sacreBLEU's paired tests, from stored counts.
+"""Whether one run translates better than another: ``tsa-fairseq compare``, of stored counts.
 
 The counts of matching n-grams of every test sentence are kept beside the translations: tests need
 them alone, and no reference text. Seeds are pooled by sentence, so that what is drawn at random is
@@ -11,36 +11,16 @@ import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from sacrebleu.metrics.bleu import BLEU
-from sacrebleu.significance import PairedTest
 
 from studies import results
 from studies.errors import StudyError
+from tsa_fairseq.evidence import pairs
+from tsa_fairseq.evidence.scores import CountedBLEU, Measure
 
 COUNTS = ("hypothesis", "reference", *(f"right{n}" for n in "1234"), *(f"all{n}" for n in "1234"))
-RESAMPLES = 1000
-SEED = 12345
 Statistics = list[list[int]]
-
-
-class CountedBLEU(BLEU):
-    """BLEU of sentences that are given as their counts."""
-
-    def __init__(self) -> None:
-        super().__init__(tokenize="none", force=True)
-        self.num_refs = 1
-
-    def _extract_corpus_statistics(
-        self, hypotheses: Sequence, references: Sequence | None
-    ) -> Sequence:
-        return hypotheses
-
-    def of(self, statistics: Statistics) -> float:
-        """The corpus's score."""
-        return float(self._aggregate_and_compute(statistics).score)
 
 
 @dataclass(frozen=True)
@@ -49,24 +29,25 @@ class Comparison:
 
     Args:
         seeds: that both were trained with, and that are pooled.
-        gain: in BLEU of the pooled translations.
-        low: of the gain's 95 % interval, by a paired bootstrap over sentences.
-        high: its other end.
-        p: of sacreBLEU's paired approximate randomisation.
+        gain: in BLEU of the pooled translations, with its interval and p.
     """
 
     seeds: tuple[int, ...]
-    gain: float
-    low: float
-    high: float
-    p: float
+    gain: pairs.Gain
+
+
+def measure(references: Sequence[str] | None = None) -> Measure:
+    """BLEU of tokenised text; without references, of counts alone."""
+    metric = CountedBLEU(
+        tokenize="none", force=True, references=None if references is None else [references]
+    )
+    metric.num_refs = 1
+    return Measure("bleu", "BLEU", metric)
 
 
 def count(hypotheses: Sequence[str], references: Sequence[str]) -> Statistics:
     """Lengths and n-gram counts of every sentence, as sacreBLEU takes them."""
-    metric = BLEU(tokenize="none", force=True)
-    found = metric._extract_corpus_statistics(hypotheses, [references])
-    return [[int(number) for number in sentence] for sentence in found]
+    return measure(references).metric.counts(hypotheses).tolist()
 
 
 def statistics_file(rows: Path, run_id: str) -> Path:
@@ -101,7 +82,7 @@ def read_statistics(rows: Path, row: results.Row) -> Statistics:
     if tuple(header) != COUNTS or any(len(line) != len(COUNTS) for line in lines):
         raise StudyError(f"{path} has other columns than {', '.join(COUNTS)}")
     statistics = [[int(number) for number in line] for line in lines]
-    found = CountedBLEU().of(statistics)
+    found = measure().score(np.array(statistics)).value
     if abs(found - float(row["bleu_average_test"])) > 1e-3:
         raise StudyError(
             f"{path} gives BLEU {found:.4f}, its row has {float(row['bleu_average_test']):.4f}"
@@ -114,27 +95,8 @@ def compare(runs: dict[int, Statistics], baseline: dict[int, Statistics]) -> Com
     seeds = tuple(sorted(runs.keys() & baseline.keys()))
     if not seeds:
         return None
-    ours, theirs = _pooled([runs[seed] for seed in seeds]), _pooled([baseline[s] for s in seeds])
-    metric = CountedBLEU()
-    systems: Any = [("baseline", theirs), ("run", ours)]  # counts where it expects sentences
-    test = PairedTest(systems, {"BLEU": metric}, None, "ar")
-    test._seed = SEED  # the environment must not change a table
-    result: Any = test()[1]["BLEU"][1]
-    low, high = _interval(metric, np.array(ours), np.array(theirs))
-    return Comparison(seeds, metric.of(ours) - metric.of(theirs), low, high, result.p_value)
-
-
-def _pooled(seeds: list[Statistics]) -> Statistics:
-    """Sentence by sentence, the sums over seeds."""
-    return [[int(n) for n in sentence] for sentence in np.array(seeds).sum(0)]
-
-
-def _interval(metric: CountedBLEU, ours: np.ndarray, theirs: np.ndarray) -> tuple[float, float]:
-    """The middle 95 % of gains on resampled test sets."""
-    drawn = np.random.default_rng(SEED).integers(len(ours), size=(RESAMPLES, len(ours)))
-    gains = [
-        metric.of([ours[some].sum(0).tolist()]) - metric.of([theirs[some].sum(0).tolist()])
-        for some in drawn
-    ]
-    low, high = np.quantile(gains, [0.025, 0.975])
-    return float(low), float(high)
+    counts = {
+        name: [np.array(side[seed]) for seed in seeds]
+        for name, side in (("run", runs), ("baseline", baseline))
+    }
+    return Comparison(seeds, pairs.paired(measure(), counts, "baseline").gains["run"])

@@ -4,7 +4,8 @@ from pathlib import Path
 from typing import Any
 
 from studies.errors import StudyError
-from studies.summary import BASELINES, PLAIN, Spread, Summary, baselines, summaries
+from studies.summary import BASELINES, PLAIN, Summary, baselines, summaries
+from tsa_fairseq.evidence.spread import Spread
 
 COLOURS = ("#33658a", "#f26419", "#3c896d", "#86486f")
 

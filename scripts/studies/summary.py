@@ -1,13 +1,13 @@
 """Rows of several seeds as one line of a table: means, spreads, gains over the baselines."""
 
 import csv
-import statistics
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
 from studies import paired, results
 from studies.errors import StudyError
+from tsa_fairseq.evidence.spread import Spread
 
 # What a protocol's runs are compared with, by the names of runs: PROTOCOL-plain and so on.
 PLAIN = "plain"
@@ -15,23 +15,6 @@ BASELINES = {PLAIN: "plain", "rdrop": "R-Drop", "simcut": "SimCut"}
 # Where the early curve is compared: at these shares of the updates that plain's best epoch takes.
 EARLY = (0.25, 0.5, 0.75)
 Curve = list[tuple[float, float]]
-
-
-@dataclass(frozen=True)
-class Spread:
-    """The mean of several seeds, and their standard deviation; None of a single one."""
-
-    mean: float
-    deviation: float | None
-    seeds: int
-
-    @classmethod
-    def of(cls, values: list[float]) -> "Spread | None":
-        """None without values."""
-        if not values:
-            return None
-        deviation = statistics.stdev(values) if len(values) > 1 else None
-        return cls(statistics.mean(values), deviation, len(values))
 
 
 @dataclass(frozen=True)

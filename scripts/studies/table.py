@@ -4,7 +4,10 @@ from pathlib import Path
 
 from studies import paired
 from studies.results import METRICS
-from studies.summary import BASELINES, PLAIN, Spread, Summary, baselines, lag, nll_within, summaries
+from studies.summary import BASELINES, PLAIN, Summary, baselines, lag, nll_within, summaries
+from tsa_fairseq.evidence.formats import markdown as _table
+from tsa_fairseq.evidence.spread import Spread
+from tsa_fairseq.evidence.tables import gained, written
 
 NOTES = """\
 BLEU and chrF: leaf 0 of the average of the best checkpoints, test_2016_flickr, beam 5; mean and
@@ -67,8 +70,7 @@ def _gain(run: Summary, other: Summary) -> str:
     found = None if run is other else paired.compare(run.counts, other.counts)
     if found is None:
         return "–"
-    p = f"p = {found.p:.3f}" if found.p >= 0.001 else "p < 0.001"
-    return f"{found.gain:+.2f} [{found.low:+.2f}, {found.high:+.2f}], {p}"
+    return gained(found.gain)
 
 
 def _more_heading(against: dict[str, Summary]) -> list[str]:
@@ -109,16 +111,8 @@ def _within(run: Summary, other: Summary) -> str:
 
 
 def _written(spread: Spread | None, digits: int) -> str:
-    if spread is None:
-        return "–"
-    deviation = "" if spread.deviation is None else f" ± {spread.deviation:,.{digits}f}"
-    return f"{spread.mean:,.{digits}f}{deviation}"
+    return written(spread, digits).text
 
 
 def _change(spread: Spread | None) -> str:
     return "–" if spread is None else f"{spread.mean:+.2f}"
-
-
-def _table(heading: list[str], lines: list[list[str]]) -> str:
-    rows = [heading, ["---"] * len(heading), *lines]
-    return "\n".join(f"| {' | '.join(row)} |" for row in rows)

@@ -7,9 +7,9 @@ from tsa_fairseq.cli.progress import progress
 from tsa_fairseq.deploy.averaging import average, best, newest
 from tsa_fairseq.deploy.precision import DTYPES, cast, read_dtype
 from tsa_fairseq.errors import UsageError
+from tsa_fairseq.files.averages import is_average, mark_average
 from tsa_fairseq.files.folders import check_file
 from tsa_fairseq.files.leftovers import clear
-from tsa_fairseq.files.ownership import mark_average
 from tsa_fairseq.files.whole import save, write_file
 
 
@@ -41,7 +41,7 @@ def average_checkpoints(args: Namespace) -> str:
     paths, choose = args.inputs, {"--last": args.last, "--best": args.best}
 
     def check() -> None:
-        check_file(args.out, args.force, paths)
+        check_file(args.out, args.force, paths, "average", is_average)
 
     clear(Path(args.out))
     check()

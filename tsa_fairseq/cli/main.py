@@ -17,6 +17,7 @@ from importlib import import_module
 from typing import NamedTuple
 
 import tsa_fairseq
+from tsa_fairseq.cli.progress import nobody_reads
 from tsa_fairseq.errors import UsageError
 
 
@@ -42,6 +43,9 @@ SUBCOMMANDS = {
     "export": Subcommand("write a leaf for fairseq without the plugin, or for CTranslate2"),
     # an export to CTranslate2 takes neither torch nor fairseq: it sees to them itself
     "translate": Subcommand("translate standard input", needs_fairseq=False),
+    # text files and logs take neither
+    "compare": Subcommand("say which system is better, and how sure that is", needs_fairseq=False),
+    "report": Subcommand("write a page about finished trainings", needs_fairseq=False),
 }
 
 
@@ -72,7 +76,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"tsa-fairseq: error: {error}", file=sys.stderr)
         return 1
     if said is not None:
-        print(said)
+        try:
+            print(said, flush=True)
+        except BrokenPipeError:
+            nobody_reads()
     return 0
 
 
@@ -90,6 +97,10 @@ def build_parser(argv: Sequence[str]) -> argparse.ArgumentParser:
                 tsa_fairseq.register()
             import_module(f"tsa_fairseq.cli.{name}").add_options(subparser)
     return parser
+
+
+# Who says things while models are loaded and run, or pages drawn.
+_LOUD = ("fairseq", "matplotlib", "sacrebleu", tsa_fairseq.__name__)
 
 
 @contextmanager
@@ -116,7 +127,7 @@ def _ended_in_order() -> Iterator[None]:
 @contextmanager
 def _quiet() -> Iterator[None]:
     """Without what fairseq and torch say while models are loaded and run, but for warnings."""
-    loggers = [logging.getLogger(name) for name in ("fairseq", tsa_fairseq.__name__)]
+    loggers = [logging.getLogger(name) for name in _LOUD]
     levels = [logger.level for logger in loggers]
     with warnings.catch_warnings():
         # torch's, of how fairseq calls it

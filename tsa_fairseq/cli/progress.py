@@ -1,8 +1,16 @@
-"""What a subcommand says while it works."""
+"""What a subcommand says while it works, and when nobody listens any more."""
 
+import os
 import sys
 
 
 def progress(text: str) -> None:
     """What is done now, on standard error."""
     print(text, file=sys.stderr)
+
+
+def nobody_reads() -> None:
+    """Forget what is in the buffer of standard output, whose reader has gone: it must not be
+    written at the end either.
+    """
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

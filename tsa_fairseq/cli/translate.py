@@ -8,6 +8,7 @@ from argparse import ArgumentParser, Namespace
 from collections.abc import Iterator
 from typing import Any
 
+from tsa_fairseq.cli.progress import nobody_reads
 from tsa_fairseq.cli.text_flags import add_text_flags, text_options
 from tsa_fairseq.deploy.hub import DEVICES, load
 from tsa_fairseq.deploy.search import (
@@ -84,8 +85,7 @@ def translate(args: Namespace) -> None:
     except KeyboardInterrupt:
         raise SystemExit(130) from None
     except BrokenPipeError:
-        # nobody reads any more: what is left in the buffer must not be written at the end either
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        nobody_reads()
 
 
 def _translate(args: Namespace) -> None:

@@ -14,10 +14,10 @@ from tsa_fairseq.errors import UsageError
 from tsa_fairseq.files.checkpoint import (
     architecture,
     check_fits,
-    checksum,
     model_arguments,
     read_checkpoint,
 )
+from tsa_fairseq.files.checksums import checksum
 from tsa_fairseq.files.dictionaries import Dictionaries
 from tsa_fairseq.files.names import check_exists
 from tsa_fairseq.plugin.heads import HEADS_PREFIX, stored_bridge

@@ -2,7 +2,6 @@
 
 import argparse
 import collections
-import hashlib
 import os
 import re
 import typing
@@ -157,22 +156,6 @@ def count_parameters(state: dict[str, Any], names: set[str] | None = None) -> in
         if not name.endswith(_BUFFERS) and (names is None or name in names)
     }
     return sum(sizes.values())
-
-
-def checksum(path: str, flag: str) -> str:
-    """SHA-256 of a file that ``flag`` named.
-
-    Raises:
-        UsageError: it cannot be read.
-    """
-    try:
-        found = hashlib.sha256()
-        with open(path, "rb") as file:
-            while block := file.read(2**20):
-                found.update(block)
-        return found.hexdigest()
-    except OSError as error:
-        raise UsageError(f"{flag}: '{path}' cannot be read: {error.strerror}") from None
 
 
 def _reason(error: Exception) -> str:

@@ -2,11 +2,11 @@
 
 import os
 import stat
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from tsa_fairseq.errors import UsageError
-from tsa_fairseq.files.ownership import is_average, not_written_by_us
+from tsa_fairseq.files.ownership import not_written_by_us
 
 
 def check_target(out: Path, force: bool, inputs: Sequence[str]) -> None:
@@ -36,11 +36,20 @@ def check_target(out: Path, force: bool, inputs: Sequence[str]) -> None:
         raise UsageError(f"OUT: '{out}' holds {foreign}; --force replaces exports alone")
 
 
-def check_file(out: str, force: bool, inputs: Sequence[str]) -> None:
+def check_file(
+    out: str, force: bool, inputs: Sequence[str], kind: str, is_ours: Callable[[str], bool]
+) -> None:
     """Refuse a file that exists, or that cannot be written.
 
+    Args:
+        out: the file.
+        force: whether one of this program's may be replaced.
+        inputs: what it is made of.
+        kind: what it is.
+        is_ours: whether a file is one that this program wrote.
+
     Raises:
-        UsageError: it exists, and is not to be replaced, or no average, or an input.
+        UsageError: it exists, and is not to be replaced, or none of ours, or an input.
     """
     parent = Path(os.path.abspath(out)).parent
     if not parent.exists():
@@ -55,9 +64,9 @@ def check_file(out: str, force: bool, inputs: Sequence[str]) -> None:
         raise UsageError(f"OUT: '{out}' is one of the inputs; expected another file")
     if there and not stat.S_ISREG(os.lstat(out).st_mode):
         raise UsageError(f"OUT: '{out}' is no regular file; expected a new file")
-    if there and not is_average(out):
+    if there and not is_ours(out):
         raise UsageError(
-            f"OUT: '{out}' is no average of this program's; --force replaces averages alone"
+            f"OUT: '{out}' is no {kind} of this program's; --force replaces {kind}s alone"
         )
 
 

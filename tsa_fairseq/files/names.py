@@ -9,6 +9,8 @@ TARGETS = ("fairseq", "ctranslate2")
 MODEL = {"fairseq": "model.pt", "ctranslate2": "model.bin"}
 ORIGIN = "export.json"
 README = "README.md"
+# Written beside an export by ``tsa-fairseq report --card``.
+CARD = "MODEL_CARD.md"
 # Of both sides, under fairseq's own names; or of each.
 PIECES = "sentencepiece.bpe.model"
 PIECES_OF = {"source": "sentencepiece.source.model", "target": "sentencepiece.target.model"}

@@ -1,26 +1,20 @@
-"""Which files this program wrote: exports list theirs with checksums, and averages say it inside.
+"""Which files of a folder this program wrote: an export lists its own, with checksums.
 
 Nothing else is replaced by ``--force``.
 """
 
 import hashlib
 import json
-import os
 import stat
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from tsa_fairseq.errors import UsageError
-from tsa_fairseq.files.archive import is_archive
-from tsa_fairseq.files.checkpoint import checksum, load_safely
+from tsa_fairseq.files.checksums import checksum
 from tsa_fairseq.files.names import ORIGIN
-from tsa_fairseq.version import __version__
 
 # In an export's JSON: the other files by their names, and the checksum of the JSON without it.
 _FILES, _OWN = "files", "export_sha256"
-# In an average, beside what fairseq knows.
-_AVERAGE = "tsa_fairseq_average"
 
 
 def write_origin(folder: Path, origin: dict[str, Any]) -> None:
@@ -78,19 +72,3 @@ def _listed(folder: Path) -> Iterator[tuple[Path, str | None]]:
 
 def _checksum(said: dict[str, Any]) -> str:
     return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
-
-
-def mark_average(state: dict[str, Any], number: int) -> dict[str, Any]:
-    """A checkpoint that says that it is the mean of so many, which fairseq takes no notice of."""
-    return {**state, _AVERAGE: {"of": number, "version": __version__}}
-
-
-def is_average(path: str) -> bool:
-    """Whether a file is an average that this program wrote."""
-    try:
-        if not stat.S_ISREG(os.lstat(path).st_mode) or not is_archive(path):
-            return False
-        state = load_safely(path, "OUT", contents_only=True)
-    except (OSError, UsageError):
-        return False
-    return isinstance(state, dict) and isinstance(state.get(_AVERAGE), dict)

@@ -12,8 +12,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from tsa_fairseq.errors import UsageError
 
 # Of Linux's renameat2: fail if the new name is taken; exchange both.
@@ -109,6 +107,8 @@ def write_file(out: str, write: Callable[[str], None], check: Callable[[], None]
 
 def save(state: dict[str, Any], path: Path | str) -> None:
     """``torch.save``, with an ``OSError`` for what cannot be written, as from any other writer."""
+    import torch  # here alone: a folder or a text is written without it
+
     try:
         torch.save(state, path)
     except RuntimeError as error:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from fairseq.models.transformer import base_architecture
 
 from tsa_fairseq.errors import UsageError, check_choice
-from tsa_fairseq.files.checkpoint import checksum
+from tsa_fairseq.files.checksums import checksum
 from tsa_fairseq.files.names import check_exists
 from tsa_fairseq.objectives import OBJECTIVES, check_name
 from tsa_fairseq.plugin.figures import check_best_metric

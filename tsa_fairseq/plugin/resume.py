@@ -6,7 +6,8 @@ from argparse import Namespace
 from typing import Any, NamedTuple
 
 from tsa_fairseq.errors import UsageError
-from tsa_fairseq.files.checkpoint import checksum, model_arguments, read_checkpoint
+from tsa_fairseq.files.checkpoint import model_arguments, read_checkpoint
+from tsa_fairseq.files.checksums import checksum
 from tsa_fairseq.plugin.restore import to_resume
 from tsa_fairseq.plugin.shape import take_shape
 from tsa_fairseq.plugin.teacher import KD_TEACHER

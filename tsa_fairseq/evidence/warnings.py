@@ -1,0 +1,84 @@
+"""What makes scores look comparable that are not: tokenisation, case, number of references."""
+
+import re
+from collections.abc import Mapping, Sequence
+
+from tsa_fairseq.evidence.lines import plural
+
+# Of lines that end in a full stop, how many have a blank before it, in tokenised text.
+_TOKENISED = 0.5
+_FEWEST = 5
+
+
+def is_tokenised(lines: Sequence[str]) -> bool | None:
+    """Whether full stops stand apart from words; None if too few lines end in one."""
+    ends = [line.rstrip() for line in lines if line.rstrip().endswith(".")]
+    if len(ends) < _FEWEST:
+        return None
+    return sum(line.endswith(" .") for line in ends) / len(ends) > _TOKENISED
+
+
+def is_lower(lines: Sequence[str]) -> bool:
+    """Whether a text has no capital letter."""
+    return not any(line != line.lower() for line in lines)
+
+
+def differences(
+    systems: Mapping[str, Sequence[str]],
+    references: Sequence[Sequence[str]],
+    tokenize: str,
+    lowercase: bool,
+) -> list[str]:
+    """One line for each thing that a reader of the scores must know.
+
+    Args:
+        systems: lines of each system's first seed.
+        references: all of them.
+        tokenize: sacreBLEU's tokenizer.
+        lowercase: whether case is disregarded.
+    """
+    found = []
+    texts = {**systems, "the reference": references[0]}
+    tokenised = {name: is_tokenised(lines) for name, lines in texts.items()}
+    apart = [name for name, said in tokenised.items() if said]
+    joined = [name for name, said in tokenised.items() if said is False]
+    if apart and joined:
+        found.append(
+            f"{_list(apart)}: tokenised, {_list(joined)}: not; their scores cannot be compared"
+        )
+    elif apart and tokenize != "none":
+        found.append(
+            f"the texts are tokenised, and --tokenize {tokenize} splits them again; "
+            "scores of tokenised text (--tokenize none) are not those of raw text"
+        )
+    elif joined and tokenize == "none":
+        found.append(
+            "the texts are not tokenised, and --tokenize none leaves full stops on their words; "
+            "13a is usual"
+        )
+    lower = [name for name, lines in texts.items() if is_lower(lines)]
+    if lower and len(lower) < len(texts) and not lowercase:
+        found.append(f"{_list(lower)}: all lower case, the others not; --lowercase disregards it")
+    return found + _references(references)
+
+
+def _references(references: Sequence[Sequence[str]]) -> list[str]:
+    found = []
+    for number, reference in enumerate(references, 1):
+        empty = sum(not line.strip() for line in reference)
+        if empty and len(references) > 1:
+            found.append(
+                f"reference {number} is empty for {plural(empty, 'sentence')}: fewer references "
+                "than the others have"
+            )
+    unknown = sum(bool(re.search(r"<<unk>>", line)) for line in references[0])
+    if unknown:
+        found.append(
+            f"{plural(unknown, 'reference')} with words that the dictionary lacks (<<unk>>), which "
+            "no translation can match; --reference with the text itself gives the real scores"
+        )
+    return found
+
+
+def _list(names: Sequence[str]) -> str:
+    return " and ".join([", ".join(names[:-1])] * bool(names[:-1]) + list(names[-1:]))
