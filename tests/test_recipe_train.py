@@ -66,7 +66,9 @@ def parsed(words):
     where = argv.index("--user-dir")
     assert argv[where + 1] == str(ROOT / "tsa_fairseq")
     argv = argv[:where] + argv[where + 2 :]
-    return options.parse_args_and_arch(options.get_training_parser(), argv)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("torch.cuda.is_available", lambda: True)  # where it is meant for
+        return options.parse_args_and_arch(options.get_training_parser(), argv)
 
 
 def test_whole_command_for_one_gpu(iwslt, tmp_path):
