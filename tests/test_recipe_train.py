@@ -68,6 +68,11 @@ def parsed(words):
     argv = argv[:where] + argv[where + 2 :]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("torch.cuda.is_available", lambda: True)  # where it is meant for
+        if words[0] == "torchrun":
+            world = argv[argv.index("--distributed-world-size") + 1]
+            launched = {"RANK": "0", "WORLD_SIZE": world, "MASTER_ADDR": "x", "MASTER_PORT": "1"}
+            for name, value in launched.items():
+                patch.setenv(name, value)
         return options.parse_args_and_arch(options.get_training_parser(), argv)
 
 

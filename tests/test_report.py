@@ -289,8 +289,16 @@ def test_what_cannot_be_written(runs, tmp_path, capsys, monkeypatch):
             "report: draws with matplotlib, which is not installed: pip install matplotlib\n"
         )
     assert out.read_text() == "mine" and not (tmp_path / "y.html").exists()
-    status, _, _ = command_line(capsys, "report", *runs, out, "--trials", 9, "--force")
-    assert status == 0 and out.read_text().startswith("<!DOCTYPE html>")
+    other = f"OUT: '{out}' is no page of this program's; --force replaces pages alone\n"
+    assert refused(*runs, out, "--force") == other
+    out.unlink()
+    for _ in range(2):
+        argv = ("report", *runs, out, "--trials", 9, "--force")
+        assert command_line(capsys, *argv)[0] == 0
+        assert out.read_text().startswith("<!DOCTYPE html>")
+    with out.open("a") as file:
+        file.write("<!-- mine -->\n")
+    assert refused(*runs, out, "--force") == other
 
 
 def test_a_card_beside_an_export(made_up, runs, tmp_path, capsys):
