@@ -6,6 +6,7 @@ asked for, and torch and fairseq only for one that needs them.
 
 import argparse
 import logging
+import os
 import signal
 import sys
 import threading
@@ -114,8 +115,11 @@ def _ended_in_order() -> Iterator[None]:
         yield
         return
 
+    ours = os.getpid()
+
     def end(*_: object) -> None:
-        raise _Ended
+        # sacreBLEU's workers are forked, and ended by this signal when their work is done
+        raise _Ended if os.getpid() == ours else SystemExit(143)
 
     signal.signal(signal.SIGTERM, end)
     try:
