@@ -15,7 +15,7 @@ def answers(found: Comparison) -> list[list[str]]:
     if not found.others:
         return [[_alone(found)]]
     said = [
-        [_over_sentences(found, system.name), _over_seeds(found, system.name)]
+        [sentence(found, system.name) for sentence in (_over_sentences, _otherwise, _over_seeds)]
         for system in found.others
     ]
     return [[sentence for sentence in sentences if sentence] for sentences in said]
@@ -47,12 +47,12 @@ def _over_sentences(found: Comparison, name: str) -> str:
         verdict = f"{name} translates {'better' if better else 'worse'} than {found.baseline}"
     return (
         f"{verdict} on test sets like this one: {gained(gain)} ({title}, "
-        f"{plural(len(found.test), 'sentence')}).{_by_others(found, name)}"
+        f"{plural(len(found.test), 'sentence')})."
     )
 
 
-def _by_others(found: Comparison, name: str) -> str:
-    """Metrics that do not say what the first one says; none that agrees."""
+def _otherwise(found: Comparison, name: str) -> str:
+    """The metrics that do not say what the first one says."""
     gains = [
         (one.measure, one.paired.gains[name]) for one in found.judged if one.paired is not None
     ]
@@ -65,7 +65,7 @@ def _by_others(found: Comparison, name: str) -> str:
         for (measure, gain), other in zip(gains, said, strict=True)
         if other != said[0]
     ]
-    return f" Other metrics differ: {'; '.join(differ)}." if differ else ""
+    return f"Not so by other metrics: {'; '.join(differ)}." if differ else ""
 
 
 def _over_seeds(found: Comparison, name: str) -> str:
