@@ -360,7 +360,8 @@ def test_a_card_beside_an_export(made_up, runs, tmp_path, capsys):
     card.write_text(text, encoding="utf-8")
     # an export that is replaced takes its card with it
     argv = ["export", made_up.path, folder, "--subwords", *made_up.files, "--force"]
-    assert command_line(capsys, *argv)[0] == 0 and not card.exists()
+    status, _, complaint = command_line(capsys, *argv)
+    assert status == 0 and not card.exists(), complaint
     _, _, complaint = command_line(
         capsys, "report", *runs, tmp_path / "y.html", "--trials", 9, "--card", folder
     )
