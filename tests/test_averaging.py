@@ -185,8 +185,8 @@ def test_an_input_is_not_replaced(folder, capsys):
     chosen = folder / "checkpoint3.pt"
     assert main(["average", str(chosen), str(folder), "--last", "1", "--force"]) == 1
     assert capsys.readouterr().err == (
-        f"tsa-fairseq: error: OUT: '{chosen}' is no average of this program's; --force replaces "
-        "averages alone\n"
+        f"tsa-fairseq: error: OUT: '{chosen}' is no average as this program wrote it; --force "
+        "replaces averages alone\n"
     )
     mean = folder / "checkpoint9.pt"
     assert main(["average", str(mean), str(chosen)]) == 0

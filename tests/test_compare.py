@@ -4,6 +4,7 @@ import csv
 import gzip
 import io
 import json
+import os
 import re
 import subprocess
 import sys
@@ -104,6 +105,82 @@ def test_the_answer_claims_no_more_than_the_data(texts, capsys):
     assert "BLEU 95 %" not in only["scores"][0]
     only = compare(capsys, f"a={seeds}", others, "--question", "sentences", *argv)
     assert "over_seeds" not in only and len(only["said"]) == 1
+
+
+def test_a_tie(texts, tmp_path, capsys):
+    """sacreBLEU's tests give it the least p that is possible."""
+    argv = ["--reference", texts / "ref", "--tokenize", "none", "--trials", 50]
+    (tmp_path / "copy").write_text((texts / "base").read_text())
+    found = compare(capsys, texts / "base", tmp_path / "copy", *argv)
+    assert found["said"][0] == "copy and base translate every sentence alike."
+    for row in found["over_sentences"]:
+        p = row["p, randomisation"], row["p, bootstrap"]
+        assert (row["difference"], *row["95 %"].values(), *p) == (0, 0, 0, 1, 1)
+    # the very same scores by other words, which no reference has
+    lines = [f"{line} qq" for line in lines_of("S-plain-s1.average.test", 100)]
+    for name in ("p", "q"):
+        write(tmp_path / name, [line.replace("qq", name * 2) for line in lines])
+    found = compare(capsys, tmp_path / "p", tmp_path / "q", "--metrics", "bleu", *argv)
+    assert found["said"][0].startswith(
+        "q and p cannot be told apart on test sets like this one: +0.00 [+0.00, +0.00], p = 1.000 "
+    )
+
+
+def test_metrics_that_do_not_agree(texts, tmp_path, capsys):
+    """chrF does not see blanks."""
+    glued = [line.replace(" ", "", 1) for line in lines_of("S-plain-s1.best.test", 100)]
+    argv = [texts / "best", write(tmp_path / "glued", glued), "--reference", texts / "ref"]
+    found = compare(capsys, *argv, "--tokenize", "none", "--trials", 200)
+    assert found["said"][0].startswith("glued translates worse than best")
+    assert found["said"][1] == ("Not so by other metrics: chrF2 +0.00 [+0.00, +0.00], p = 1.000.")
+
+
+def test_few_seeds_of_which_welch_is_sure(texts, tmp_path, capsys):
+    lines = lines_of("S-plain-s1.average.test", 100)
+    groups = [
+        ",".join(str(write(tmp_path / f"{part}-{n}", worse(lines, n, part))) for n in (1, 2, 3))
+        for part in (0.2, 0.5)
+    ]
+    argv = ["--reference", texts / "ref", "--tokenize", "none", "--trials", 9]
+    found = compare(capsys, f"a={groups[0]}", f"b={groups[1]}", *argv)
+    assert re.search(
+        r"the mean is worse: -.*, Welch's p . 0\.0\d+; permutation p = 0\.100, with so few seeds "
+        r"0\.100 at least\.$",
+        found["said"][1],
+    )
+
+
+def test_many_systems_say_nothing_but_the_answer(texts, tmp_path):
+    """sacreBLEU forks workers, and ends them by the signal that the command takes for its own."""
+    names = [write(tmp_path / f"s{n}", worse(lines_of("S-plain-s1.best.test", 100), n, 0.1))
+             for n in range(5)]  # fmt: skip
+    words = [sys.executable, "-m", "tsa_fairseq.cli.main", "compare", *map(str, names)]
+    words += ["--reference", str(texts / "ref"), "--tokenize", "none", "--trials", "9"]
+    done = subprocess.run(words, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_what_is_odd_is_said(texts, tmp_path, capsys):
+    lines = lines_of("S-plain-s1.best.test", 100)
+    write(tmp_path / "gaps", ["", " ", *lines[2:]])
+    (tmp_path / "copy").write_text((texts / "best").read_text())
+    argv = ["compare", texts / "base", f"a={texts / 'best'},{tmp_path / 'copy'}", tmp_path / "gaps"]
+    argv += ["--reference", texts / "ref", "--tokenize", "none", "--trials", 9]
+    status, said, complaint = command_line(capsys, *argv)
+    assert status == 0 and complaint == (
+        "warning: a: seeds 1 and 2 have the same translations; counted as two trainings, they make "
+        "the spread over seeds too small\n"
+        "warning: gaps: 2 of 100 translations empty\n"
+    )
+    assert "Cost, of the first seed" not in said  # of texts nothing is known
+
+
+def test_a_folder_with_what_is_no_file(tmp_path, capsys):
+    os.mkfifo(tmp_path / "pipe")
+    generated(tmp_path / "generate.txt", ["a"], ["b"], ["c"])
+    write(tmp_path / "other", ["x"])
+    argv = ["compare", tmp_path, tmp_path / "other", "--trials", 9]
+    assert command_line(capsys, *argv)[0] == 0
 
 
 def test_runs_and_what_they_printed(tmp_path, capsys):
@@ -225,6 +302,18 @@ BAD = {
         "--question: got 'why'; expected one of sentences, seeds",
     ),
     "no trials": (["{ok}", "{other}", "--trials", "0"], "--trials: got 0; expected 1 or more"),
+    "a broken compressed file": (
+        ["{broken}", "{ok}"],
+        "SYSTEM: '{broken}' cannot be read: Error -3 while decompressing data: invalid block type",
+    ),
+    "a name of nothing": (
+        ["a=", "{ok}"], "SYSTEM: got 'a='; expected PATH, or NAME=PATH,PATH of several seeds"
+    ),
+    "a seed twice": (
+        ["a={ok},{other},{ok}", "{other}"],
+        "SYSTEM: got 'a={ok},{other},{ok}', in which '{ok}' stands twice; expected a training of "
+        "its own for each seed",
+    ),
     "the reference": (
         ["{ok}", "{ref}"],
         "SYSTEM: '{ref}' has the very lines of the reference '{ref}'; expected translations",
@@ -284,6 +373,8 @@ def test_bad_input(name, texts, tmp_path, capsys):
         "folder": tmp_path,
     }
     files["binary"].write_bytes(b"PK\x03\x04\xff\xfe")
+    files["broken"] = tmp_path / "x.gz"
+    files["broken"].write_bytes(gzip.compress(b"")[:10] + b"\xff" * 99)
     argv, message = BAD[name]
     argv = [word.format(**files) for word in argv] + ["--reference", files["ref"]]
     argv += ["--trials", "9"] * ("--trials" not in argv)

@@ -18,6 +18,7 @@ TRAINING = {
     **{f.name: f.default for f in dataclasses.fields(TSAOnlineKDConfig) if f.name != "_name"},
     "save_dir": "x",
     "restore_file": "checkpoint_last.pt",
+    "finetune_from_model": None,
     "reset_optimizer": False,
     "max_update": 1,
     "cpu": True,

@@ -66,7 +66,14 @@ def parsed(words):
     where = argv.index("--user-dir")
     assert argv[where + 1] == str(ROOT / "tsa_fairseq")
     argv = argv[:where] + argv[where + 2 :]
-    return options.parse_args_and_arch(options.get_training_parser(), argv)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("torch.cuda.is_available", lambda: True)  # where it is meant for
+        if words[0] == "torchrun":
+            world = argv[argv.index("--distributed-world-size") + 1]
+            launched = {"RANK": "0", "WORLD_SIZE": world, "MASTER_ADDR": "x", "MASTER_PORT": "1"}
+            for name, value in launched.items():
+                patch.setenv(name, value)
+        return options.parse_args_and_arch(options.get_training_parser(), argv)
 
 
 def test_whole_command_for_one_gpu(iwslt, tmp_path):

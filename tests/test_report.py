@@ -184,6 +184,14 @@ def test_by_keyboard_and_in_print(page, chromium):
     assert reached[0] == "#answer" and "#provenance" in reached and "wide" in reached
     outline = chromium.value("getComputedStyle(document.activeElement).outlineStyle")
     assert outline == "solid"
+    # the names of rows stay where they are
+    moved = """(() => {
+      const box = [...document.querySelectorAll(".wide")].find(e => e.scrollWidth > e.clientWidth);
+      box.scrollLeft = 80;
+      const left = e => e.getBoundingClientRect().left;
+      return box.scrollLeft && left(box.querySelector("tbody th")) - left(box);
+    })()"""
+    assert 0 <= chromium.value(moved) <= 1
     # on paper it is light, whatever the screen is
     chromium.open(page.as_uri(), 820, scheme="dark", media="print")
     text, line = chromium.value(CONTRAST)
@@ -266,7 +274,7 @@ def test_what_cannot_be_written(runs, tmp_path, capsys, monkeypatch):
         assert (status, said) == (1, "")
         return complaint.removeprefix("tsa-fairseq: error: ")
 
-    assert refused(*runs, out) == f"OUT: '{out}' exists; expected a new file, or --force\n"
+    assert refused(*runs, out) == f"OUT.html: '{out}' exists; expected a new file, or --force\n"
     assert refused(*runs, tmp_path / "x") == (
         f"OUT.html: got '{tmp_path / 'x'}'; expected a name that ends in .html\n"
     )
@@ -288,9 +296,29 @@ def test_what_cannot_be_written(runs, tmp_path, capsys, monkeypatch):
         assert refused(*runs, tmp_path / "y.html") == (
             "report: draws with matplotlib, which is not installed: pip install matplotlib\n"
         )
+    assert refused(*runs, out, "--force") == (
+        f"OUT.html: '{out}' is no page as this program wrote it; --force replaces pages alone\n"
+    )
     assert out.read_text() == "mine" and not (tmp_path / "y.html").exists()
-    status, _, _ = command_line(capsys, "report", *runs, out, "--trials", 9, "--force")
-    assert status == 0 and out.read_text().startswith("<!DOCTYPE html>")
+
+
+def test_a_page_is_replaced_as_it_was_written(page, runs, tmp_path, capsys):
+    out = tmp_path / "x.html"
+    text = page.read_text(encoding="utf-8")
+    assert re.search(r"</html>\n<!-- tsa-fairseq [0-9a-f]{64} -->\n\Z", text)
+    out.write_bytes(page.read_bytes())
+    argv = ["report", *runs, out, "--trials", 9, "--force"]
+    assert command_line(capsys, *argv)[0] == 0
+    assert out.read_bytes() != page.read_bytes()
+    changed = text.replace("The answer", "My answer").encode("utf-8")
+    out.write_bytes(changed)
+    status, _, complaint = command_line(capsys, *argv)
+    assert (status, complaint) == (
+        1,
+        f"tsa-fairseq: error: OUT.html: '{out}' is no page as this program wrote it; --force "
+        "replaces pages alone\n",
+    )
+    assert out.read_bytes() == changed
 
 
 def test_a_card_beside_an_export(made_up, runs, tmp_path, capsys):
@@ -317,9 +345,23 @@ def test_a_card_beside_an_export(made_up, runs, tmp_path, capsys):
         "nrefs:1\\|case:mixed", "- parameters in training: 3,000", "`bin`, as fairseq-preprocess",
     ):  # fmt: skip
         assert words in text, words
+    # one that was changed is somebody's work
+    assert re.search(r"above as well\.\n<!-- tsa-fairseq [0-9a-f]{64} -->\n\Z", text)
+    filled = text.replace("*Say here which one", "CC BY: *Say here which one")
+    card.write_text(filled, encoding="utf-8")
+    argv = ["report", *runs, tmp_path / "z.html", "--trials", 9, "--card", folder]
+    for force, said in (
+        ([], "exists; expected a new file, or --force"),
+        (["--force"], "is no card as this program wrote it; --force replaces cards alone"),
+    ):
+        status, _, complaint = command_line(capsys, *argv, *force)
+        assert complaint == f"tsa-fairseq: error: --card: '{card}' {said}\n" and status == 1
+    assert card.read_text(encoding="utf-8") == filled and not (tmp_path / "z.html").exists()
+    card.write_text(text, encoding="utf-8")
     # an export that is replaced takes its card with it
     argv = ["export", made_up.path, folder, "--subwords", *made_up.files, "--force"]
-    assert command_line(capsys, *argv)[0] == 0 and not card.exists()
+    status, _, complaint = command_line(capsys, *argv)
+    assert status == 0 and not card.exists(), complaint
     _, _, complaint = command_line(
         capsys, "report", *runs, tmp_path / "y.html", "--trials", 9, "--card", folder
     )

@@ -131,8 +131,8 @@ def test_an_average_in_place_of_a_file(content, tree, tmp_path, capsys):
     status, _, err = command_line(capsys, "average", out, tree, "--force")
     assert (status, err) == (
         1,
-        f"tsa-fairseq: error: OUT: '{out}' is no average of this program's; --force replaces "
-        "averages alone\n",
+        f"tsa-fairseq: error: OUT: '{out}' is no average as this program wrote it; --force "
+        "replaces averages alone\n",
     )
     assert out.read_bytes() == content
 

@@ -33,6 +33,8 @@ def assert_same(one, other):
     one, other = parameters(one), parameters(other)
     assert one.keys() == other.keys()
     for name, tensor in one.items():
+        if name.endswith("k_proj.bias"):  # no attention depends on it: its gradient is rounding
+            continue
         torch.testing.assert_close(other[name], tensor, rtol=1e-4, atol=1e-6, msg=name)
 
 
@@ -50,7 +52,11 @@ def test_torchrun_makes_one_training(digits, tmp_path):
 
 VIEWS = ["--kd-views", "2"]
 KINDS = [
-    *(pytest.param(name, [], "1", id=name) for name in OBJECTIVES),
+    # which tokens SimCut cuts, each process draws for itself
+    *(
+        pytest.param(name, ["--kd-view-cut", "0"] if name == "simcut" else [], "1", id=name)
+        for name in OBJECTIVES
+    ),
     pytest.param("tsa", [], "3", id="update-freq"),
     pytest.param("dml", VIEWS, "1", id="views"),
     pytest.param("okddip", [*VIEWS, "--kd-views-leaves", "deal"], "2", id="dealt views"),

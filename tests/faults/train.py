@@ -40,10 +40,10 @@ def happen():
         now = who == rank and when == (updates if training else "valid")
         if now and what == "weight":
             model.decoder.layers[1].fc1.weight.data[0, 0] = math.nan
-        loss, size, logs = forward(self, model, sample, reduce)
-        if now and what == "gradient":
-            loss.register_hook(lambda gradient: gradient * math.nan)
-        return loss, size, logs
+        if now and what == "gradient":  # and is so when the batch is repeated
+            matrix = model.decoder.output_projection.weight
+            matrix.register_hook(lambda gradient: gradient * math.nan)
+        return forward(self, model, sample, reduce)
 
     def copy(source, target, *args, **kwargs):
         copied.append(target)

@@ -6,6 +6,7 @@ asked for, and torch and fairseq only for one that needs them.
 
 import argparse
 import logging
+import os
 import signal
 import sys
 import threading
@@ -103,6 +104,21 @@ def build_parser(argv: Sequence[str]) -> argparse.ArgumentParser:
 _LOUD = ("fairseq", "matplotlib", "sacrebleu", tsa_fairseq.__name__)
 
 
+def _end(*_: object) -> None:
+    raise _Ended
+
+
+def _forked() -> None:
+    """sacreBLEU ends its workers by the signal, at which they must neither say anything nor, if it
+    comes while they begin to wait for work, go on waiting.
+    """
+    if signal.getsignal(signal.SIGTERM) is _end:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+os.register_at_fork(after_in_child=_forked)
+
+
 @contextmanager
 def _ended_in_order() -> Iterator[None]:
     """SIGTERM raises an exception, unless the process does something of its own with it."""
@@ -114,10 +130,7 @@ def _ended_in_order() -> Iterator[None]:
         yield
         return
 
-    def end(*_: object) -> None:
-        raise _Ended
-
-    signal.signal(signal.SIGTERM, end)
+    signal.signal(signal.SIGTERM, _end)
     try:
         yield
     finally:

@@ -45,8 +45,8 @@ def report(args: Namespace) -> str:
     outs = [args.out] + ([str(Path(args.card) / CARD)] if args.card is not None else [])
 
     def check(out: str) -> None:
-        kind = "page" if out == args.out else "card"
-        check_file(out, args.force, [], kind, is_signed)
+        kind, flag = ("page", "OUT.html") if out == args.out else ("card", "--card")
+        check_file(out, args.force, [], kind, is_signed, flag)
 
     for out in outs:
         check(out)

@@ -15,7 +15,7 @@ def answers(found: Comparison) -> list[list[str]]:
     if not found.others:
         return [[_alone(found)]]
     said = [
-        [_over_sentences(found, system.name), _over_seeds(found, system.name)]
+        [sentence(found, system.name) for sentence in (_over_sentences, _otherwise, _over_seeds)]
         for system in found.others
     ]
     return [[sentence for sentence in sentences if sentence] for sentences in said]
@@ -38,6 +38,8 @@ def _over_sentences(found: Comparison, name: str) -> str:
     if one.paired is None:
         return ""
     gain, title = one.paired.gains[name], one.measure.title
+    if found.duels[name].identical == 1:
+        return f"{name} and {found.baseline} translate every sentence alike."
     if gain.p >= LEVEL:
         verdict = f"{name} and {found.baseline} cannot be told apart"
     else:
@@ -47,6 +49,23 @@ def _over_sentences(found: Comparison, name: str) -> str:
         f"{verdict} on test sets like this one: {gained(gain)} ({title}, "
         f"{plural(len(found.test), 'sentence')})."
     )
+
+
+def _otherwise(found: Comparison, name: str) -> str:
+    """The metrics that do not say what the first one says."""
+    gains = [
+        (one.measure, one.paired.gains[name]) for one in found.judged if one.paired is not None
+    ]
+    said = [
+        0 if gain.p >= LEVEL else measure.sign * (1 if gain.value > 0 else -1)
+        for measure, gain in gains
+    ]
+    differ = [
+        f"{measure.title} {gained(gain)}"
+        for (measure, gain), other in zip(gains, said, strict=True)
+        if other != said[0]
+    ]
+    return f"Not so by other metrics: {'; '.join(differ)}." if differ else ""
 
 
 def _over_seeds(found: Comparison, name: str) -> str:
@@ -61,12 +80,16 @@ def _over_seeds(found: Comparison, name: str) -> str:
             f"{plural(ours, 'seed')} of it and {theirs} of {found.baseline}, and 2 of each is the "
             "least."
         )
+    few = ""
     if test.p >= LEVEL:
         verdict = "the difference of the means may be chance"
     else:
         better = one.measure.sign * test.difference > 0
         verdict = f"the mean is {'better' if better else 'worse'}"
+        if test.p_permutation >= LEVEL:  # which assumes no normal distribution
+            few = f"; permutation {probability(test.p_permutation)}, with so few seeds"
+            few += f" {test.p_least:.3f} at least"
     return (
         f"Over seeds of {name} ({ours} against {theirs}), {verdict}: {test.difference:+.2f} "
-        f"{interval(test.low, test.high)} {one.measure.title}, Welch's {probability(test.p)}."
+        f"{interval(test.low, test.high)} {one.measure.title}, Welch's {probability(test.p)}{few}."
     )

@@ -15,7 +15,7 @@ from tsa_fairseq.evidence.scores import Counts, Measure, Score, measures
 from tsa_fairseq.evidence.spread import SeedTest, seed_test
 from tsa_fairseq.evidence.systems import System
 from tsa_fairseq.evidence.test_set import TestSet
-from tsa_fairseq.evidence.warnings import differences
+from tsa_fairseq.evidence.warnings import alike, differences
 
 
 @dataclass(frozen=True)
@@ -146,12 +146,15 @@ def compare(
         if training is None
         else breakdown.by_frequency(texts, test.references[0], training, tokenizer),
         costs={system.name: cost(system.seeds[0]) for system in systems},
-        warnings=differences(
-            {name: lines[0] for name, lines in texts.items()},
-            test.references,
-            settings.tokenize,
-            settings.lowercase,
-        ),
+        warnings=[
+            *alike(texts),
+            *differences(
+                {name: lines[0] for name, lines in texts.items()},
+                test.references,
+                settings.tokenize,
+                settings.lowercase,
+            ),
+        ],
     )
 
 

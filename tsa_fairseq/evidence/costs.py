@@ -66,6 +66,11 @@ def cost(seed: Seed) -> Cost:
     return Cost(log.parameters, kept, ratio, _total(log, step), log.seconds, speed, size)
 
 
+def is_known(found: Cost) -> bool:
+    """Whether there is anything to show."""
+    return found != Cost()
+
+
 def topology_of(log: Log) -> Topology | None:
     """The tree that was trained; None if the log does not say."""
     layers = log.config.get("decoder_layers")

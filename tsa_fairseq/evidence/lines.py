@@ -1,6 +1,7 @@
 """Text files of one sentence a line, compressed or not."""
 
 import gzip
+import zlib
 from pathlib import Path
 
 from tsa_fairseq.errors import UsageError
@@ -31,7 +32,7 @@ def read_bytes(path: str, flag: str) -> bytes:
     try:
         content = Path(path).read_bytes()
         return gzip.decompress(content) if content.startswith(_GZIP) else content
-    except (OSError, EOFError) as error:
+    except (OSError, EOFError, zlib.error) as error:
         raise UsageError(f"{flag}: '{path}' cannot be read: {error}") from None
 
 

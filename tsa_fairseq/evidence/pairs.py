@@ -19,6 +19,8 @@ TRIALS = 10_000
 SEED = 12345
 _SEED_VARIABLE = "SACREBLEU_SEED"
 _TESTS = ("bs", "ar")
+# A difference of scores that is of rounding alone.
+_NOTHING = 1e-9
 
 
 @dataclass(frozen=True)
@@ -45,7 +47,8 @@ class Gain:
         low: of its 95 % interval, by a paired bootstrap over sentences.
         high: its other end.
         p_bootstrap: of sacreBLEU's paired bootstrap.
-        p: of sacreBLEU's paired approximate randomisation.
+        p: of sacreBLEU's paired approximate randomisation. Both are 1 of equal scores, where
+            sacreBLEU gives the least p possible: it counts only what differs by more.
     """
 
     value: float
@@ -99,12 +102,18 @@ def paired(
     return Paired(
         {name: Sampled(r.score, float(r.mean), float(r.ci)) for name, r in by_bs.items()},
         {
-            name: Gain(by_bs[name].score - by_bs[baseline].score, *gains[name],
-                       by_bs[name].p_value, by_ar[name].p_value)
+            name: _gain(by_bs[name].score - by_bs[baseline].score, gains[name],
+                        by_bs[name].p_value, by_ar[name].p_value)
             for name in names[1:]
         },
         (said_bs, said_ar),
     )  # fmt: skip
+
+
+def _gain(value: float, ends: tuple[float, float], p_bootstrap: float, p: float) -> Gain:
+    if abs(value) < _NOTHING:
+        return Gain(0.0, *ends, 1.0, 1.0)
+    return Gain(value, *ends, p_bootstrap, p)
 
 
 def _sacrebleu(

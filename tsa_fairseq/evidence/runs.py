@@ -108,13 +108,18 @@ def _texts(folder: Path, depth: int) -> Iterator[Path]:
         if inside + 1 >= depth:
             folders.clear()
         for name in sorted(files):
-            if Path(name).suffix in _TEXT and not name.startswith("."):
-                yield Path(parent) / name
+            path = Path(parent) / name
+            # a socket cannot be opened, and a pipe would be waited for
+            if path.suffix in _TEXT and not name.startswith(".") and path.is_file():
+                yield path
 
 
 def _head(path: Path) -> list[str]:
-    with open(path, "rb") as file:
-        text = file.read(_HEAD_BYTES).decode("utf-8", errors="replace")
+    try:
+        with open(path, "rb") as file:
+            text = file.read(_HEAD_BYTES).decode("utf-8", errors="replace")
+    except PermissionError:  # nothing of the user's run
+        return []
     return text.replace("\r", "\n").split("\n")
 
 

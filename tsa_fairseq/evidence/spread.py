@@ -62,9 +62,10 @@ def seed_test(ours: Sequence[float], theirs: Sequence[float]) -> SeedTest | None
     difference = statistics.mean(ours) - statistics.mean(theirs)
     parts = [statistics.variance(group) / len(group) for group in (ours, theirs)]
     error = sqrt(sum(parts))
-    if error == 0:  # no spread at all: nothing of it is chance
+    permutation = _permutation(ours, theirs)
+    if error == 0:  # no spread at all, which makes t infinite: there is nothing to estimate it by
         low = high = difference
-        p = 1.0 if difference == 0 else 0.0
+        p = permutation[0]
     else:
         freedom = sum(parts) ** 2 / sum(
             part**2 / (len(group) - 1) for part, group in zip(parts, (ours, theirs), strict=True)
@@ -72,7 +73,7 @@ def seed_test(ours: Sequence[float], theirs: Sequence[float]) -> SeedTest | None
         reach = float(stdtrit(freedom, 0.975)) * error
         low, high = difference - reach, difference + reach
         p = float(2 * stdtr(freedom, -abs(difference) / error))
-    return SeedTest(difference, low, high, p, *_permutation(ours, theirs))
+    return SeedTest(difference, low, high, p, *permutation)
 
 
 def _permutation(ours: Sequence[float], theirs: Sequence[float]) -> tuple[float, float]:

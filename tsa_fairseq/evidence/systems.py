@@ -60,7 +60,7 @@ def read_systems(
     Raises:
         UsageError: two have one name, or there is nothing to compare of one.
     """
-    named = [_named(text) for text in texts]
+    named = [_named(text, flag) for text in texts]
     short = [name or _short(paths) for name, paths in named]
     systems = []
     for (name, paths), shown in zip(named, short, strict=True):
@@ -124,15 +124,29 @@ def _how(run: Run) -> str:
     )
 
 
-def _named(text: str) -> tuple[str, list[str]]:
+def _named(text: str, flag: str) -> tuple[str, list[str]]:
     """A name, empty if there is none, and paths; a path that exists is one, whatever is in it."""
-    if Path(text).exists():
+    if text and Path(text).exists():
         return "", [text]
     name, equals, paths = text.partition("=")
     if not equals:
         name, paths = "", text
-    found = [paths] if Path(paths).exists() else [path for path in paths.split(",") if path]
-    return name, found or [text]
+    found = (
+        [paths] if paths and Path(paths).exists() else [path for path in paths.split(",") if path]
+    )
+    if not found:
+        raise UsageError(f"{flag}: got '{text}'; expected PATH, or NAME=PATH,PATH of several seeds")
+    twice = next((path for n, path in enumerate(found) if _same(path, found[:n])), None)
+    if twice is not None:
+        raise UsageError(
+            f"{flag}: got '{text}', in which '{twice}' stands twice; expected a training of its "
+            "own for each seed"
+        )
+    return name, found
+
+
+def _same(path: str, others: Sequence[str]) -> bool:
+    return Path(path).resolve() in [Path(other).resolve() for other in others]
 
 
 def _short(paths: Sequence[str]) -> str:

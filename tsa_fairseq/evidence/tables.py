@@ -2,6 +2,7 @@
 
 from tsa_fairseq.evidence import details
 from tsa_fairseq.evidence.comparison import Comparison, Judged
+from tsa_fairseq.evidence.costs import is_known
 from tsa_fairseq.evidence.formats import EMPTY, Cell, Table, number, probability, words
 from tsa_fairseq.evidence.pairs import Gain
 from tsa_fairseq.evidence.spread import Spread
@@ -13,7 +14,7 @@ def tables(found: Comparison) -> list[Table]:
     made += [details.shares(found)] * bool(found.others) + [details.lengths(found)]
     made += [details.frequencies(found)] * bool(found.frequencies)
     made += [details.leaves(found, one.system) for one in found.leaves]
-    made += [details.costs(found.costs)]
+    made += [details.costs(found.costs)] * any(map(is_known, found.costs.values()))
     for system in found.others:
         made += [details.ngrams(found, system.name), details.sentences(found, system.name)]
     return [*made, signatures(found)]
@@ -35,9 +36,21 @@ def scores(found: Comparison) -> Table:
         f"Scores on {len(found.test):,} sentences",
         tuple(heading),
         tuple(rows),
-        "Several seeds: mean ± standard deviation. 95 %: of a bootstrap over sentences, with all "
-        "seeds' translations of a sentence together; half its width.",
+        _note(found),
     )
+
+
+def _note(found: Comparison) -> str:
+    """How scores are to be read: of what is there."""
+    notes = []
+    if any(len(system.seeds) > 1 for system in found.systems):
+        notes.append("Several seeds: mean ± standard deviation.")
+    if found.judged[0].paired is not None:
+        notes.append(
+            "95 %: half the width of the interval of a bootstrap over sentences, with all seeds' "
+            "translations of a sentence together."
+        )
+    return " ".join(notes)
 
 
 def _score(one: Judged, name: str) -> list[Cell]:
@@ -85,7 +98,9 @@ def gains(found: Comparison) -> list[Table]:
             tuple(rows),
             f"95 %: paired bootstrap over sentences. p: sacreBLEU's paired approximate "
             f"randomisation, {found.settings.trials:,} trials, and its paired bootstrap, "
-            f"{found.settings.resamples:,} resamples. Less TER is better.",
+            f"{found.settings.resamples:,} resamples, whose p is about that of a one-sided test. "
+            "Each p is of one comparison alone: of many, some are below 0.05 by chance. Less TER "
+            "is better.",
         )
     ]
 

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping, Sequence
+from itertools import combinations
 
 from tsa_fairseq.evidence.lines import plural
 
@@ -59,7 +60,30 @@ def differences(
     lower = [name for name, lines in texts.items() if is_lower(lines)]
     if lower and len(lower) < len(texts) and not lowercase:
         found.append(f"{_list(lower)}: all lower case, the others not; --lowercase disregards it")
-    return found + _references(references)
+    return [*found, *_empty(systems), *_references(references)]
+
+
+def alike(systems: Mapping[str, Sequence[Sequence[str]]]) -> list[str]:
+    """One line for each system that has the same translations twice, among those of its seeds."""
+    found = []
+    for name, seeds in systems.items():
+        pairs = combinations(enumerate(seeds, 1), 2)
+        same = next(((n, m) for (n, one), (m, other) in pairs if one == other), None)
+        if same is not None:
+            found.append(
+                f"{name}: seeds {same[0]} and {same[1]} have the same translations; counted as two "
+                "trainings, they make the spread over seeds too small"
+            )
+    return found
+
+
+def _empty(systems: Mapping[str, Sequence[str]]) -> list[str]:
+    found = []
+    for name, lines in systems.items():
+        empty = sum(not line.strip() for line in lines)
+        if empty:
+            found.append(f"{name}: {empty:,} of {len(lines):,} translations empty")
+    return found
 
 
 def _references(references: Sequence[Sequence[str]]) -> list[str]:

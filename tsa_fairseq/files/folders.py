@@ -37,7 +37,12 @@ def check_target(out: Path, force: bool, inputs: Sequence[str]) -> None:
 
 
 def check_file(
-    out: str, force: bool, inputs: Sequence[str], kind: str, is_ours: Callable[[str], bool]
+    out: str,
+    force: bool,
+    inputs: Sequence[str],
+    kind: str,
+    is_ours: Callable[[str], bool],
+    flag: str = "OUT",
 ) -> None:
     """Refuse a file that exists, or that cannot be written.
 
@@ -47,32 +52,33 @@ def check_file(
         inputs: what it is made of.
         kind: what it is.
         is_ours: whether a file is one that this program wrote.
+        flag: what named it.
 
     Raises:
         UsageError: it exists, and is not to be replaced, or none of ours, or an input.
     """
     parent = Path(os.path.abspath(out)).parent
     if not parent.exists():
-        raise UsageError(f"OUT: '{out}' cannot be written: there is no folder '{parent}'")
-    _check_parent(Path(out))
+        raise UsageError(f"{flag}: '{out}' cannot be written: there is no folder '{parent}'")
+    _check_parent(Path(out), flag)
     if os.path.isdir(out):
-        raise UsageError(f"OUT: '{out}' is a folder; expected a new file")
+        raise UsageError(f"{flag}: '{out}' is a folder; expected a new file")
     there = os.path.lexists(out)
     if there and not force:
-        raise UsageError(f"OUT: '{out}' exists; expected a new file, or --force")
+        raise UsageError(f"{flag}: '{out}' exists; expected a new file, or --force")
     if Path(out).resolve() in (Path(path).resolve() for path in inputs):
-        raise UsageError(f"OUT: '{out}' is one of the inputs; expected another file")
+        raise UsageError(f"{flag}: '{out}' is one of the inputs; expected another file")
     if there and not stat.S_ISREG(os.lstat(out).st_mode):
-        raise UsageError(f"OUT: '{out}' is no regular file; expected a new file")
+        raise UsageError(f"{flag}: '{out}' is no regular file; expected a new file")
     if there and not is_ours(out):
         raise UsageError(
-            f"OUT: '{out}' is no {kind} of this program's; --force replaces {kind}s alone"
+            f"{flag}: '{out}' is no {kind} as this program wrote it; --force replaces {kind}s alone"
         )
 
 
-def _check_parent(out: Path) -> None:
+def _check_parent(out: Path, flag: str = "OUT") -> None:
     parent = next(path for path in Path(os.path.abspath(out)).parents if os.path.lexists(path))
     if not parent.is_dir():
-        raise UsageError(f"OUT: '{out}' cannot be written: '{parent}' is not a folder")
+        raise UsageError(f"{flag}: '{out}' cannot be written: '{parent}' is not a folder")
     if not os.access(parent, os.W_OK):
-        raise UsageError(f"OUT: '{out}' cannot be written: '{parent}' is read-only")
+        raise UsageError(f"{flag}: '{out}' cannot be written: '{parent}' is read-only")

@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from tsa_fairseq.files.checksums import checksum
-from tsa_fairseq.files.names import ORIGIN
+from tsa_fairseq.files.names import CARD, ORIGIN
+from tsa_fairseq.files.signed import is_signed
 
 # In an export's JSON: the other files by their names, and the checksum of the JSON without it.
 _FILES, _OWN = "files", "export_sha256"
@@ -39,7 +40,7 @@ def not_written_by_us(out: Path) -> str | None:
     listed = {path: sum_ for folder in (out, *leaves) for path, sum_ in _listed(folder)}
     changed = [path for path, sum_ in listed.items() if sum_ is None]
     for path in [*changed, *sorted(out.rglob("*"))]:
-        if path in leaves:
+        if path in leaves or (path.name == CARD and is_signed(str(path))):
             continue
         inside = path.relative_to(out)
         if path not in listed or not stat.S_ISREG(path.lstat().st_mode):

@@ -128,7 +128,7 @@ class Bridge(nn.Module):
         """Modules of the bridge, and the teacher's that they stand for."""
         stock, first = teacher.model.decoder, teacher.num_layers - len(self.layers)
         # by index: fairseq's list for layer drop cannot be sliced
-        pairs = [(layer, teacher.layers[first + n]) for n, layer in enumerate(self.layers)]
+        pairs = [(layer, stock.layers[first + n]) for n, layer in enumerate(self.layers)]
         if self.layer_norm is not None:
             pairs.append((self.layer_norm, stock.layer_norm))
         return [*pairs, (self.output_projection, stock.output_projection)]

@@ -4,6 +4,7 @@ It is no part of the model, so that it never enters a checkpoint, an optimizer o
 DistributedDataParallel.
 """
 
+import copy
 import logging
 import os
 from argparse import Namespace
@@ -14,7 +15,7 @@ import torch
 from fairseq.data import Dictionary
 from fairseq.models import ARCH_CONFIG_REGISTRY, ARCH_MODEL_REGISTRY
 from fairseq.models.transformer import TransformerModel
-from torch import Tensor, nn
+from torch import Tensor
 
 from tsa_fairseq.errors import UsageError
 from tsa_fairseq.files.building import in_one_line
@@ -80,7 +81,10 @@ class Teacher:
                 model = TransformerModel.build_model(args, task)
             model.load_state_dict(state["model"], strict=True)
         self.model = model.eval().requires_grad_(False)
-        self.recorded = self.model.decoder.layers = Recorded(self.model.decoder.layers)
+        # a shallow copy, with the model's modules: that has its layers under fairseq's names
+        self.decoder = copy.copy(self.model.decoder)
+        self.recorded = Recorded(self.model.decoder.layers)
+        self.decoder._modules = {**self.model.decoder._modules, "layers": self.recorded}
         self.arguments = args
         self.layout = _layout(args)
         logger.info("%s: %s, %s", KD_TEACHER, path, args.arch)
@@ -91,14 +95,9 @@ class Teacher:
         return self.model.decoder.output_projection.weight
 
     @property
-    def layers(self) -> nn.ModuleList:
-        """Of its decoder."""
-        return self.recorded.row
-
-    @property
     def num_layers(self) -> int:
-        """How many these are."""
-        return len(self.layers)
+        """Layers of its decoder."""
+        return len(self.model.decoder.layers)
 
     @torch.no_grad()
     def __call__(self, net_input: dict[str, Tensor], like: Tensor, below: int) -> TeacherOutput:
@@ -113,7 +112,7 @@ class Teacher:
             self.model.to(like)
         encoded = self.model.encoder(net_input["src_tokens"], net_input["src_lengths"])
         target = net_input["prev_output_tokens"]
-        features, extra = self.model.decoder.extract_features(target, encoder_out=encoded)
+        features, extra = self.decoder.extract_features(target, encoder_out=encoded)
         state = extra["inner_states"][self.num_layers - below]
         inputs = self.recorded.inputs
         assert inputs is not None

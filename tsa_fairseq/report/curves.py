@@ -79,7 +79,7 @@ def _of_trees(systems: Sequence[System], title: str, name: str, unit: str) -> li
         for log in logs(system)[:1]:
             lines += series(log.valid, name, f"{system.name}, validation", place, width=1.8)
             inner = thinned(log.inner)
-            lines += series(inner, name, f"{system.name}, training", place, "dotted", 1.0)
+            lines += series(inner, name, f"{system.name}, training", place, "dotted", 1.4)
     return _figure(name, title, unit, lines)
 
 

@@ -24,10 +24,12 @@ def page(systems: Sequence[System], found: Comparison | None, command: str) -> s
     parts = [sections.answer(systems, found), sections.compared(systems)]
     parts += [sections.scores(found)] if found is not None else []
     optional = [sections.trees(systems, found), sections.learning(systems)]
-    parts += [part for part in optional if part is not None]
     if found is not None:
-        parts += [sections.where(found)] + [sections.sentences(found)] * bool(found.others)
-    parts += [sections.cost_of(systems, found), sections.origin(systems, found, command)]
+        optional += [sections.where(found)]
+        optional += [sections.sentences(found)] * bool(found.others)
+    optional += [sections.cost_of(systems, found)]
+    parts += [part for part in optional if part is not None]
+    parts += [sections.origin(systems, found, command)]
     title = _title(systems, found)
     body = tag(
         "body",

@@ -4,6 +4,7 @@ import io
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from textwrap import wrap
 from typing import Any, cast
 
 from tsa_fairseq.errors import UsageError
@@ -16,6 +17,8 @@ COLOURS = 8
 _SERIES = tuple(f"#0000a{n}" for n in range(COLOURS))
 _STYLES = {"solid": None, "dashed": "5 3", "dotted": "1.5 2.5"}
 _SIZE = (5.0, 3.2)
+# Of a name in a line beside a plot.
+_LETTERS = 18
 # Of a table that says the same as a plot, as many rows.
 _ROWS = 12
 
@@ -100,7 +103,7 @@ def forest(
         for place, (value, low, high) in enumerate(gains.values()):
             axis.plot([low, high], [place, place], color=_SERIES[0], linewidth=2)
             axis.plot([value], [place], color=_SERIES[0], marker="o", markersize=6)
-        axis.set_yticks(range(len(names)), names)
+        axis.set_yticks(range(len(names)), list(map(_in_two_lines, names)))
         axis.set_ylim(len(names) - 0.5, -0.5)
         axis.margins(x=0.1)
         axis.grid(False, axis="y")
@@ -112,6 +115,12 @@ def forest(
     )
     size = (_SIZE[0], 0.6 + 0.42 * len(names))
     return _figure(name, title, unit, f"{said}.", size, draw)
+
+
+def _in_two_lines(name: str) -> str:
+    """A name that leaves room for what it stands beside; whole in tables and the description."""
+    first, *rest = wrap(name, _LETTERS) or [""]
+    return "\n".join([first, *rest[:1]]) + "…" * (len(rest) > 1)
 
 
 def _figure(

@@ -7,7 +7,7 @@ from tsa_fairseq.evidence import details as differences
 from tsa_fairseq.evidence import tables
 from tsa_fairseq.evidence.answer import answers
 from tsa_fairseq.evidence.comparison import Comparison
-from tsa_fairseq.evidence.costs import cost, topology_of
+from tsa_fairseq.evidence.costs import cost, is_known, topology_of
 from tsa_fairseq.evidence.formats import Table, number, words
 from tsa_fairseq.evidence.leaves import nll_of_leaves
 from tsa_fairseq.evidence.logs import CRASHED, FINISHED, Log
@@ -160,9 +160,11 @@ def learning(systems: Sequence[System]) -> Section | None:
     return section("learning", "How they learned", *parts) if parts else None
 
 
-def cost_of(systems: Sequence[System], found: Comparison | None) -> Section:
+def cost_of(systems: Sequence[System], found: Comparison | None) -> Section | None:
     """Parameters, computing, speed, memory."""
     costs = found.costs if found else {s.name: cost(s.seeds[0]) for s in systems}
+    if not any(map(is_known, costs.values())):
+        return None
     rows = []
     for system in systems:
         for log in curves.logs(system)[:1]:
