@@ -11,7 +11,8 @@ _BEGINS = b"PK\x03\x04"
 # The record that says what the others are.
 _CONTENTS = "/data.pkl"
 # The end of an archive, that of a large one, and what says where the latter is.
-_END, _END64, _LOCATOR = struct.Struct("<4s4H2LH"), struct.Struct("<4sQ2H2L4Q"), struct.Struct("<4sLQL")
+_END, _END64 = struct.Struct("<4s4H2LH"), struct.Struct("<4sQ2H2L4Q")
+_LOCATOR = struct.Struct("<4sLQL")
 
 
 class Damaged(ValueError):

@@ -70,6 +70,7 @@ def check_pickle(content: bytes | BinaryIO) -> None:
     stack: list[Any] = []
     marks: list[list[Any]] = []
     memo: dict[int, Any] = {}
+    argument: Any
     for operation, argument, _ in pickletools.genops(content):
         name = operation.name
         if name == "MARK":
@@ -97,7 +98,7 @@ def _top(stack: list[Any]) -> Any:
     return stack[-1] if stack else _nothing()
 
 
-def _known(memo: dict[int, Any], number: int) -> Any:
+def _known(memo: dict[int, Any], number: Any) -> Any:
     return memo[number] if number in memo else _nothing()
 
 
