@@ -1,5 +1,7 @@
 """Whether a checkpoint's archive is whole: torch does not verify the checksums that it writes."""
 
+import os
+import struct
 import zipfile
 import zlib
 
@@ -8,6 +10,9 @@ _BLOCK = 2**20
 _BEGINS = b"PK\x03\x04"
 # The record that says what the others are.
 _CONTENTS = "/data.pkl"
+# The end of an archive, that of a large one, and what says where the latter is.
+_END, _END64 = struct.Struct("<4s4H2LH"), struct.Struct("<4sQ2H2L4Q")
+_LOCATOR = struct.Struct("<4sLQL")
 
 
 class Damaged(ValueError):
@@ -36,6 +41,7 @@ def check_archive(path: str, contents_only: bool = False) -> None:
             twice; or the file ends too early.
         OSError: it cannot be read.
     """
+    _check_end(path)
     try:
         with zipfile.ZipFile(path) as archive:
             records = archive.infolist()
@@ -52,6 +58,36 @@ def check_archive(path: str, contents_only: bool = False) -> None:
         if isinstance(error, Damaged):
             raise
         raise Damaged("is damaged: its archive is not whole, or not of torch's kind") from error
+
+
+def _check_end(path: str) -> None:
+    """Refuse an archive whose table of contents can be looked for in two places.
+
+    Python's reader takes what stands right before the end, torch's what the end refers to: by two
+    tables, one archive would be verified and another one read.
+    """
+    with open(path, "rb") as file:
+        size = file.seek(0, os.SEEK_END)
+        file.seek(max(0, size - _END64.size - _LOCATOR.size - _END.size))
+        end = file.read()
+    if len(end) < _END.size or not end.startswith(b"PK\5\6", len(end) - _END.size):
+        raise Damaged("is damaged: its archive is not whole, or not of torch's kind")
+    _, *disks, records_here, records, length, offset, comment = _END.unpack(end[-_END.size :])
+    begins = size - _END.size
+    locator = end[-_END.size - _LOCATOR.size : -_END.size]
+    if locator.startswith(b"PK\6\7"):
+        begins -= _LOCATOR.size + _END64.size
+        large = end[: _END64.size]
+        if _LOCATOR.unpack(locator)[2] != begins or not large.startswith(b"PK\6\6"):
+            raise Damaged("is refused: its archive has two tables of contents")
+        found = _END64.unpack(large)[-2:]
+        # of a small archive both say the same; of a large one the older record says nothing
+        small = [(length, found[0]), (offset, found[1])]
+        if any(old not in (new, 2**32 - 1) for old, new in small):
+            raise Damaged("is refused: its archive has two tables of contents")
+        length, offset = found
+    if offset + length != begins or comment or any(disks) or records_here != records:
+        raise Damaged("is refused: its archive has two tables of contents")
 
 
 def _check_record(archive: zipfile.ZipFile, record: zipfile.ZipInfo) -> None:
