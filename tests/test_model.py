@@ -19,6 +19,7 @@ TRAINING = {
     "save_dir": "x",
     "restore_file": "checkpoint_last.pt",
     "finetune_from_model": None,
+    "no_save": False,
     "reset_optimizer": False,
     "max_update": 1,
     "cpu": True,

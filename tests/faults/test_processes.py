@@ -138,7 +138,7 @@ def test_a_process_that_dies(digits, tmp_path):
 def test_two_trainings_in_one_folder(digits, tmp_path):
     """The second is refused; not any more when the first was killed, which unlocks nothing."""
     save = tmp_path / "save"
-    first = start(arguments(digits, save, "--max-update", "100000", "--no-save"))
+    first = start(arguments(digits, save, "--max-update", "100000", "--save-interval", "100000"))
     try:
         lock = save / ".training.lock"
         wait_for(lock)

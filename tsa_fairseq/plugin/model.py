@@ -117,7 +117,8 @@ class TSATransformerModel(TransformerModel):
             del args.tree_training
             model.resumed_from = to_load(args)
             if is_first_process():
-                hold_folder(args.save_dir, model)
+                if not args.no_save:  # otherwise nothing is written there
+                    hold_folder(args.save_dir, model)
                 warn_of_sentences_left_out(args, task, model)
         return model
 
