@@ -246,3 +246,13 @@ def test_kinds_hand_on(kind, value, read):
 def test_kinds_refuse(kind, value):
     with pytest.raises((ValueError, OverflowError)):
         kind.read(value)
+
+
+@pytest.mark.parametrize(("given", "read"), [("8", 8), (8, 8)])
+def test_a_width_that_fairseq_stores_as_a_text(given, read):
+    from tsa_fairseq.files import kinds
+
+    assert kinds.whole_text(1, 16).read(given) == read
+    for other in ("17", "0", "-8", "8.0", "٣", "", True, None):
+        with pytest.raises(ValueError):
+            kinds.whole_text(1, 16).read(other)

@@ -144,3 +144,42 @@ def test_a_file_of_early_torch(tmp_path):
     path.write_bytes(pickle.dumps({"model": 1}, protocol=2))
     with pytest.raises(UsageError):
         load_safely(str(path), "CHECKPOINT")
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        # memory as it is, of any size
+        (b"ctorch\nTensor\nJ\x80\xf0\xfa\x02\x85R.", "calls torch.Tensor as fairseq does not"),
+        (b"ctorch\nFloatStorage\nK\x08\x85R.", "calls torch.FloatStorage as fairseq does not"),
+        (
+            b"ctorch._utils\n_rebuild_parameter_with_state\nN\x85R.",
+            "calls torch._utils._rebuild_parameter_with_state as fairseq does not",
+        ),
+        (
+            b"ctorch._utils\n_rebuild_nested_tensor\nN\x85R.",
+            "calls torch._utils._rebuild_nested_tensor as fairseq does not",
+        ),
+        (b"ctorch\nTensor\n)\x81.", "makes a torch.Tensor"),
+        # methods of its own
+        (
+            b"ccollections\nOrderedDict\n)R}X\x04\x00\x00\x00keysc__builtin__\nint\nsb.",
+            "changes a collections.OrderedDict",
+        ),
+        (b"ctorch._utils\n_rebuild_tensor_v2\n)R}b.", "changes a torch._utils._rebuild_tensor_v2"),
+    ],
+)
+def test_tensors_are_what_the_file_holds(content, message):
+    with pytest.raises(Unexpected) as raised:
+        check(BEGIN + content)
+    assert str(raised.value) == message
+
+
+def test_a_state_dict_of_a_module():
+    """It says versions of its modules, as it always does; parameters may be torch's own class."""
+    file = io.BytesIO()
+    module = torch.nn.Linear(2, 3)
+    torch.save({"model": module.state_dict(), "more": dict(module.named_parameters())}, file)
+    with zipfile.ZipFile(file) as archive:
+        (name,) = (n for n in archive.namelist() if n.endswith("data.pkl"))
+        check(archive.read(name))

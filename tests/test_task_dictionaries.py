@@ -144,6 +144,30 @@ def test_a_list_of_languages(checkpoint, data, tmp_path, capsys):
     )
 
 
+def test_a_list_of_languages_that_is_another_file(checkpoint, tmp_path, capsys):
+    """Its lines would stand in the export, which is passed on."""
+    file, out = tmp_path / "secret", tmp_path / "out"
+    file.write_text("-----BEGIN KEY-----\nde\npassword hunter2\n")
+    state = torch.load(checkpoint, weights_only=False)
+    state["cfg"]["task"].lang_dict = str(file)
+    torch.save(state, checkpoint)
+    said = (
+        f"CHECKPOINT: its task takes '{file}' for a list of languages; expected a name such as de "
+        "or zh-Hans in every line"
+    )
+    err = command_line(capsys, "export", checkpoint, out, "-s", "de", "-t", "en")[2]
+    assert err == f"tsa-fairseq: error: {said}\n" and not out.exists()
+    with pytest.raises(UsageError, match=exactly(said)):
+        tsa_fairseq.load(checkpoint, source_lang="de", target_lang="en")
+    file.write_text("")
+    said = (
+        f"CHECKPOINT: its --task {NAME} takes '{file}', which has 0 bytes; expected 1 to "
+        "268,435,456"
+    )
+    err = command_line(capsys, "export", checkpoint, out, "-s", "de", "-t", "en")[2]
+    assert err == f"tsa-fairseq: error: {said}\n"
+
+
 @pytest.mark.parametrize("name", ["lang_dict", "source_dict", "fixed_dictionary"])
 def test_a_file_of_the_task_that_never_ends(name, checkpoint, tmp_path, capsys):
     """A checkpoint may name any; only files are read."""

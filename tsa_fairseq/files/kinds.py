@@ -98,6 +98,17 @@ def whole(least: int, most: int) -> Kind:
     return Kind(f"a whole number from {least:,} to {most:,}", read, optional=False)
 
 
+def whole_text(least: int, most: int) -> Kind:
+    """A whole number, which fairseq's parser leaves a text; the number is handed on."""
+    one = whole(least, most)
+
+    def read(value: Any) -> int:
+        digits = type(value) is str and value.isascii() and value.isdecimal() and len(value) < 19
+        return one.read(int(value) if digits else value)
+
+    return Kind(one.expected, read, optional=False)
+
+
 def number(least: float, most: float) -> Kind:
     """A finite number."""
 

@@ -31,7 +31,8 @@ _WIDTH = kinds.whole(1, 2**16)
 
 # Of a model: by the whole of its name, first match first.
 _OF_MODEL = {
-    r"(encoder|decoder)_(embed|ffn_embed|input|output)_dim": _WIDTH,
+    r"decoder_(input|output)_dim": kinds.whole_text(1, 2**16),
+    r"(encoder|decoder)_(embed|ffn_embed)_dim": _WIDTH,
     r"(encoder|decoder)_layers": kinds.whole(0, 10_000),
     r"(encoder|decoder)_attention_heads": kinds.whole(1, 2**16),
     r"max_(source|target)_positions": kinds.whole(1, 10_000_000),
@@ -83,7 +84,8 @@ def architecture_of(name: Any) -> str | None:
 def model_fields(model: str) -> Mapping[str, Kind]:
     """The fields of one of :data:`MODELS`; of a tree, with those of how it was trained."""
     found = _of_parser(MODEL_REGISTRY[model], _OF_MODEL)
-    found.update({f"decoder_{side}_dim": _WIDTH for side in ("input", "output")}, **_OF_LAYERS)
+    width = kinds.whole_text(1, 2**16)
+    found.update({f"decoder_{side}_dim": width for side in ("input", "output")}, **_OF_LAYERS)
     if model == "tsa_transformer":
         ours = _of_parser(CRITERION_REGISTRY["tsa_online_kd"], _OF_MODEL)
         # None: not given, to the criterion's flags

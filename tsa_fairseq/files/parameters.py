@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn import Parameter
 
 from tsa_fairseq.files.gate import Refused, shown
 
@@ -38,7 +39,7 @@ def checked_parameters(given: Mapping[Any, Any]) -> dict[str, Tensor]:
     """
     for name, tensor in given.items():
         _check_tensor(name, tensor)
-    return {str(name): tensor.detach() for name, tensor in given.items()}
+    return {str(name): Tensor.detach(tensor) for name, tensor in given.items()}
 
 
 def check_sizes(model: Mapping[str, Tensor], arguments: Namespace) -> None:
@@ -85,12 +86,13 @@ def _place(tensor: Tensor) -> Any:
 def _check_tensor(name: Any, tensor: Any) -> None:
     if type(name) is not str or not name.isprintable() or len(name) > 255:
         raise Refused(f"is not a fairseq checkpoint: it has a parameter named {shown(name)}")
-    if not isinstance(tensor, Tensor):
+    if type(tensor) not in (Tensor, Parameter):
         raise Refused(
             f"is not a fairseq checkpoint: its parameter {name} is {shown(tensor)}; expected a "
             "tensor"
         )
-    plain = tensor.layout == torch.strided and tensor.device.type == "cpu"
+    tensor = Tensor.detach(tensor)  # nothing that a file has put on it answers for it
+    plain = tensor.layout == torch.strided and tensor.device.type == "cpu" and not tensor.is_nested
     if not plain or tensor.dtype not in _DTYPES:
         raise Refused(
             f"is not a fairseq checkpoint: its parameter {name} is a tensor of {tensor.dtype} that "

@@ -22,6 +22,16 @@ _ARRAYS = tuple(
 _DTYPE, _ARRAY, _ENCODE = "numpy.dtype", "numpy.ndarray", "_codecs.encode"
 # What may be called in one way alone, and therefore by nobody else.
 _GUARDED = (*_ARRAYS, _DTYPE, _ENCODE, "builtins.bytearray", "__builtin__.bytearray")
+# All of torch's that fairseq's checkpoints call: a tensor is made of a storage in the file. Another
+# call makes one of memory as it is, or gives it methods of its own.
+_TENSORS = (
+    *("torch._utils._rebuild_tensor", "torch._utils._rebuild_tensor_v2"),
+    *("torch._utils._rebuild_parameter", "torch.Size", "torch.device"),
+)
+_ORDERED, _METADATA = "collections.OrderedDict", "_metadata"
+# What is told its state when it is there; an OrderedDict, that of a module's state dict.
+_PLACEHOLDER = "fairseq.distributed.utils._TensorPlaceholder"
+_TOLD = (_DTYPE, _ORDERED, "argparse.Namespace", _PLACEHOLDER, *_ARRAYS)
 # Made of their state alone, in which the way back to what holds them is no part of the content.
 _CONFIGURATIONS = "omegaconf."
 _PARENT = "_parent"
@@ -154,7 +164,7 @@ def _new(stack: list[Any], _: Any) -> None:
     given, called = _pop(stack), _pop(stack)
     if not isinstance(called, _Name) or not _is_tuple(given):
         raise Unexpected("makes what is no class")
-    if called.name in _GUARDED or called.name.startswith("numpy."):
+    if called.name in _GUARDED or called.name.startswith(("numpy.", "torch.")):
         raise Unexpected(f"makes a {called.name}")
     stack.append(_Call(called.name, given))
 
@@ -163,8 +173,14 @@ def _build(stack: list[Any], _: Any) -> None:
     state, made = _pop(stack), _top(stack)
     if not isinstance(made, _Call):
         raise Unexpected("changes what it did not make")
+    if made.name not in _TOLD and not made.name.startswith(_CONFIGURATIONS):
+        raise Unexpected(f"changes a {made.name}")
     if made.name == _DTYPE:
         _check_dtype_state(state)
+    if made.name == _ORDERED:
+        names = state.items[::2] if isinstance(state, _Values) else [None]
+        if any(type(name) is not str or name != _METADATA for name in names):
+            raise Unexpected(f"changes a {_ORDERED}")
     _without_guarded([state])
     made.states.append(state)
 
@@ -181,8 +197,8 @@ def _check_call(name: str, given: list[Any]) -> None:
         right = shape == [0] and isinstance(given[0], _Name) and given[0].name == _ARRAY
     else:
         # other types of numpy's, and what takes any of its functions, are in no checkpoint
-        foreign = name.startswith(("numpy.", _CONFIGURATIONS)) or name.endswith("_from_type_v2")
-        right = name not in _GUARDED and not foreign
+        foreign = name.startswith(("numpy.", "torch.", _CONFIGURATIONS))
+        right = name in _TENSORS or (name not in _GUARDED and not foreign)
     if not right:
         raise Unexpected(f"calls {name} as fairseq does not")
 

@@ -12,10 +12,13 @@ from fairseq.data import Dictionary
 
 from tsa_fairseq.errors import UsageError
 from tsa_fairseq.files.checkpoint import model_arguments
+from tsa_fairseq.files.kinds import languages
 
 PLAIN = "translation"
 # Of such a task, files that are no folder's dict.LANGUAGE.txt.
 _ELSEWHERE = ("source_dict", "target_dict", "fixed_dictionary")
+# Bytes of any of them: files of the system that never end, or give away more, have 0 or more.
+_LARGEST = 2**28
 
 
 def task_name(state: dict[str, Any]) -> str:
@@ -101,6 +104,33 @@ def check_task_files(task: Mapping[str, Any]) -> None:
             raise UsageError(
                 f"CHECKPOINT: its --task {of} takes '{path}', which cannot be read: {reason}"
             )
+        if path and not 0 < os.path.getsize(path) <= _LARGEST:
+            raise UsageError(
+                f"CHECKPOINT: its --task {task.get('_name') or task.get('task')} takes '{path}', "
+                f"which has {os.path.getsize(path):,} bytes; expected 1 to {_LARGEST:,}"
+            )
+    if task.get("lang_dict"):
+        _languages(task["lang_dict"])
+
+
+def _languages(path: str) -> list[str]:
+    """The names of languages in a file, one a line: they go into dictionaries and exports.
+
+    A checkpoint may name any file, so that none of another kind is taken, nor shown.
+
+    Raises:
+        UsageError: a line is none.
+    """
+    try:
+        with open(path, encoding="utf-8") as file:
+            found = [line.strip() for line in file if line.strip()]
+        languages().read(found)
+    except ValueError:
+        raise UsageError(
+            f"CHECKPOINT: its task takes '{path}' for a list of languages; expected a name such as "
+            "de or zh-Hans in every line"
+        ) from None
+    return found
 
 
 def arguments_for_export(task: dict[str, Any]) -> tuple[dict[str, Any], Sequence[str]]:
@@ -121,9 +151,7 @@ def arguments_for_export(task: dict[str, Any]) -> tuple[dict[str, Any], Sequence
             )
     check_task_files(task)
     if task.get("lang_dict"):
-        with open(task["lang_dict"], encoding="utf-8") as file:
-            languages = [line.strip() for line in file if line.strip()]
-        task = {**task, "lang_dict": None, "langs": languages}
+        task = {**task, "lang_dict": None, "langs": _languages(task["lang_dict"])}
     known = sorted({language for pair in pairs for language in pair})
     if known and not task.get("langs"):
         task = {**task, "langs": known}
