@@ -520,6 +520,17 @@ def test_the_last_good_checkpoint_is_named(build, batch, criterion, tmp_path):
         criterion(save_dir=str(tmp_path))(model, batch)
 
 
+@pytest.mark.parametrize("other", ["checkpoint_1_4.pt", "checkpoint_best.pt", "checkpoint_z.pt"])
+def test_of_copies_of_one_age_the_last_is_named(build, batch, criterion, tmp_path, other):
+    model = build(tree=TREE)
+    for name in (other, "checkpoint_last.pt"):
+        torch.save({"model": {"w": torch.ones(1)}}, tmp_path / name)
+        os.utime(tmp_path / name, (1, 1))
+    model.decoder.layers[0].fc1.weight.data.fill_(math.nan)
+    with pytest.raises(SystemExit, match="checkpoint_last.pt'"):
+        criterion(save_dir=str(tmp_path))(model, batch)
+
+
 def test_features_that_overflow_in_half_precision_are_left_to_fairseq(build, batch, criterion):
     """It leaves the batch out and lowers the loss scale; unless a parameter is no number."""
     model = build(tree=TREE).half()

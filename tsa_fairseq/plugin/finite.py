@@ -88,8 +88,12 @@ def parameters_are_finite(model: Any) -> bool:
 
 def last_good(folder: str) -> str:
     """Which checkpoint of a training's folder to go on from, as the end of a message."""
-    paths = sorted(Path(folder).glob("checkpoint*.pt"), key=lambda path: -path.stat().st_mtime)
-    for path in paths:
+
+    def age(path: Path) -> tuple[float, bool]:
+        # copies of one moment may be of one age; fairseq goes on from the last by itself
+        return -path.stat().st_mtime, path.name != "checkpoint_last.pt"
+
+    for path in sorted(Path(folder).glob("checkpoint*.pt"), key=age):
         if torn(str(path)) is None and _is_finite(str(path)):
             return f"the last good checkpoint is '{path}'"
     return "no good checkpoint has been written"

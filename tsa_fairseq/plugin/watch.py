@@ -74,11 +74,15 @@ class Watch:
                 return loss
             name = first_output(model, compute)
             found = f"the output of {name or 'the decoder'} is not finite"
-        message = f"error: {_when(model, output.num_updates)}, {found}; {last_good(self.save_dir)}"
+        self._met = f"{_when(model, output.num_updates)}, {found}"
+        if world_size() > 1 and model.training:
+            # the first process may still be copying the last checkpoint
+            logger.error(self._met)
+            return loss * math.nan
+        self._met += f"; {last_good(self.save_dir)}"
         if world_size() == 1:
-            raise SystemExit(message)
-        logger.error(message.removeprefix("error: "))
-        self._met = message
+            raise SystemExit(f"error: {self._met}")
+        logger.error(self._met)
         return loss * math.nan
 
     def log(self) -> dict[str, int]:
@@ -98,8 +102,8 @@ class Watch:
             name = first_gradient(model, compute)
             # the detector would print all that are not finite
             inner.zero_grad()
-            when = _when(inner, inner.num_updates)
-            message = f"error: {when}, {_of_gradient(inner, name)}; {last_good(self.save_dir)}"
+            message = f"{_when(inner, inner.num_updates)}, {_of_gradient(inner, name)}"
+        message = f"error: {message}; {last_good(self.save_dir)}"
         if world_size() > 1:
             # one that leaves earlier may take the others with it before they have spoken
             torch.distributed.barrier()
