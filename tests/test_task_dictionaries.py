@@ -126,58 +126,69 @@ def test_dictionaries_from_elsewhere(checkpoint, data, tmp_path, capsys):
     )
 
 
-def test_a_list_of_languages(checkpoint, data, tmp_path, capsys):
-    """From a file, which the export does not need any more."""
-    file = data / "languages"
-    file.write_text("de\nen\nsr\n")
+def naming(checkpoint, **files):
     state = torch.load(checkpoint, weights_only=False)
-    state["cfg"]["task"].lang_dict = str(file)
+    vars(state["cfg"]["task"]).update(files)
     torch.save(state, checkpoint)
-    out, pair = tmp_path / "out", ["-s", "de", "-t", "en"]
-    assert command_line(capsys, "export", checkpoint, out, *pair)[0] == 0
-    file.unlink()
-    assert len(tsa_fairseq.load(out).translate(LINES, max_len_b=8)) == 3
-    err = command_line(capsys, "export", checkpoint, out, *pair, "--force")[2]
-    assert err == (
-        f"tsa-fairseq: error: CHECKPOINT: its --task {NAME} takes '{file}', which cannot be read: "
-        "No such file or directory\n"
-    )
 
 
-def test_a_list_of_languages_that_is_another_file(checkpoint, tmp_path, capsys):
-    """Its lines would stand in the export, which is passed on."""
-    file, out = tmp_path / "secret", tmp_path / "out"
-    file.write_text("-----BEGIN KEY-----\nde\npassword hunter2\n")
-    state = torch.load(checkpoint, weights_only=False)
-    state["cfg"]["task"].lang_dict = str(file)
-    torch.save(state, checkpoint)
-    said = (
-        f"CHECKPOINT: its task takes '{file}' for a list of languages; expected a name such as de "
-        "or zh-Hans in every line"
-    )
+def refused_by_both(capsys, checkpoint, out, said):
+    """By an export, which writes nothing, and in Python."""
     err = command_line(capsys, "export", checkpoint, out, "-s", "de", "-t", "en")[2]
     assert err == f"tsa-fairseq: error: {said}\n" and not out.exists()
     with pytest.raises(UsageError, match=exactly(said)):
         tsa_fairseq.load(checkpoint, source_lang="de", target_lang="en")
+
+
+def test_a_list_of_languages(checkpoint, data, tmp_path, capsys):
+    """From a file beside the dictionaries, which the export does not need any more."""
+    file = data / "languages"
+    file.write_text("de\nen\nsr\n")
+    naming(checkpoint, lang_dict="/where/it/was/trained/languages")
+    out, pair = tmp_path / "out", ["-s", "de", "-t", "en"]
+    assert command_line(capsys, "export", checkpoint, out, *pair)[0] == 0
+    expected = tsa_fairseq.load(checkpoint, source_lang="de", target_lang="en").translate(LINES)
+    file.unlink()
+    assert tsa_fairseq.load(out).translate(LINES) == expected
+    said = (
+        f"CHECKPOINT: its --task {NAME} takes '/where/it/was/trained/languages', and a file that a "
+        f"checkpoint names is not followed; expected 'languages' beside the dictionaries in '{data}'"
+    )
+    refused_by_both(capsys, checkpoint, tmp_path / "other", said)
+
+
+def test_a_list_of_languages_that_is_another_file(checkpoint, data, tmp_path, capsys):
+    """Its lines would stand in the export, which is passed on."""
+    file = data / "secret"
+    file.write_text("-----BEGIN KEY-----\nde\npassword hunter2\n")
+    naming(checkpoint, lang_dict=str(file))
+    said = (
+        f"CHECKPOINT: its task takes '{file}' for a list of languages; expected a name such as de "
+        "or zh-Hans in every line"
+    )
+    refused_by_both(capsys, checkpoint, tmp_path / "out", said)
     file.write_text("")
     said = (
         f"CHECKPOINT: its --task {NAME} takes '{file}', which has 0 bytes; expected 1 to "
         "268,435,456"
     )
-    err = command_line(capsys, "export", checkpoint, out, "-s", "de", "-t", "en")[2]
-    assert err == f"tsa-fairseq: error: {said}\n"
+    refused_by_both(capsys, checkpoint, tmp_path / "out", said)
 
 
 @pytest.mark.parametrize("name", ["lang_dict", "source_dict", "fixed_dictionary"])
-def test_a_file_of_the_task_that_never_ends(name, checkpoint, tmp_path, capsys):
-    """A checkpoint may name any; only files are read."""
-    state = torch.load(checkpoint, weights_only=False)
-    setattr(state["cfg"]["task"], name, "/dev/zero")
-    torch.save(state, checkpoint)
+@pytest.mark.parametrize("path", ["{tmp}/words", "/dev/zero", "../words", "{data}/../words", "/"])
+def test_a_file_of_the_task_that_is_elsewhere(name, path, checkpoint, data, tmp_path, capsys):
+    """A checkpoint may name any file of this machine: none of them is read, even if it would fit."""
+    (tmp_path / "words").write_text("de\nen\nsr\n")
+    path = path.format(tmp=tmp_path, data=data)
+    naming(checkpoint, **{name: path})
+    base = path.rpartition("/")[2]
     said = (
-        f"CHECKPOINT: its --task {NAME} takes '/dev/zero', which cannot be read: it is not a file"
+        f"CHECKPOINT: its --task {NAME} takes '{path}', and a file that a checkpoint names is not "
+        f"followed; expected '{base}' beside the dictionaries in '{data}'"
     )
-    err = command_line(capsys, "export", checkpoint, tmp_path / "out", "-s", "de", "-t", "en")[2]
-    assert err == f"tsa-fairseq: error: {said}\n"
-    with pytest.raises(UsageError, match=exactly(said)):
-        tsa_fairseq.load(checkpoint, source_lang="de", target_lang="en")
+    if name == "fixed_dictionary":
+        with pytest.raises(UsageError, match=exactly(said)):
+            tsa_fairseq.load(checkpoint, source_lang="de", target_lang="en")
+    else:
+        refused_by_both(capsys, checkpoint, tmp_path / "out", said)

@@ -10,7 +10,7 @@ from omegaconf import OmegaConf
 
 from tsa_fairseq.files.building import in_one_line
 from tsa_fairseq.files.checkpoint import model_arguments
-from tsa_fairseq.files.task_dictionaries import check_task_files
+from tsa_fairseq.files.task_dictionaries import with_task_files
 
 # A head for which a tree translates; all others are for training, and are not built.
 _GATED = "one"
@@ -27,7 +27,7 @@ def build(
         state: of :func:`tsa_fairseq.files.checkpoint.read_checkpoint`.
         path: its file, for messages.
         flag: the option that named it.
-        task: arguments of the task in place of the file's.
+        task: arguments of the task in place of the file's, ``data`` among them.
         model: of the model.
 
     Raises:
@@ -38,8 +38,8 @@ def build(
     if arguments.get("kd_objective") != _GATED and "tree" in arguments:
         arguments["kd_objective"] = None
     tasked = {**vars(model_arguments(state, "task")), **task}
+    tasked = with_task_files(tasked, str(tasked.get("data") or ""))
     tasked.update({name: value for name, value in _NOT_FOLLOWED.items() if name in tasked})
-    check_task_files(tasked)
     tasked.setdefault("_name", tasked.get("task", "translation"))
     legacy = "task" in tasked  # fairseq reads attributes of it
     sections = {

@@ -1,6 +1,5 @@
 """Tasks that put words of their own into a dictionary, such as the names of languages."""
 
-import errno
 import logging
 import os
 from argparse import Namespace
@@ -17,7 +16,8 @@ from tsa_fairseq.files.kinds import languages
 PLAIN = "translation"
 # Of such a task, files that are no folder's dict.LANGUAGE.txt.
 _ELSEWHERE = ("source_dict", "target_dict", "fixed_dictionary")
-# Bytes of any of them: files of the system that never end, or give away more, have 0 or more.
+_LANGUAGES = "lang_dict"
+# Bytes of any of them: a file of the system that never ends has 0.
 _LARGEST = 2**28
 
 
@@ -67,9 +67,9 @@ def extended_by_task(
     name = task_name(state)
     if name == PLAIN:
         return None
-    check_task_files(vars(model_arguments(state, "task")))
+    task_arguments = with_task_files(vars(model_arguments(state, "task")), folder)
     languages = {"data": folder, "source_lang": source, "target_lang": target}
-    arguments = Namespace(**{**vars(model_arguments(state, "task")), "task": name, **languages})
+    arguments = Namespace(**{**task_arguments, "task": name, **languages})
     logger = logging.getLogger("fairseq")
     level = logger.level
     try:
@@ -87,39 +87,45 @@ def extended_by_task(
     return [task.source_dictionary, task.target_dictionary]
 
 
-def check_task_files(task: Mapping[str, Any]) -> None:
-    """Refuse what a task would read and is no file: of a checkpoint it may be any name.
+def with_task_files(task: Mapping[str, Any], folder: str) -> dict[str, Any]:
+    """A task's arguments with the files that it reads in the folder of its dictionaries.
+
+    A checkpoint may name any file of this machine, whose words would go into what is passed on: the
+    names alone are taken, and looked for where the user keeps this model's dictionaries.
 
     Args:
-        task: its arguments.
+        task: arguments of a checkpoint.
+        folder: in which the dictionaries were found.
 
     Raises:
-        UsageError: there is no such file, or it is none that ends.
+        UsageError: there is no such file there, it is none that ends, or no list of languages.
     """
-    for name in ("lang_dict", *_ELSEWHERE):
-        path = task.get(name)
-        if path and not os.path.isfile(path):
-            reason = "it is not a file" if os.path.exists(path) else os.strerror(errno.ENOENT)
-            of = task.get("_name") or task.get("task")
+    found = dict(task)
+    for name in (_LANGUAGES, *_ELSEWHERE):
+        if not task.get(name):
+            continue
+        path = found[name] = os.path.join(folder, os.path.basename(task[name]))
+        takes = f"CHECKPOINT: its --task {task.get('_name') or task.get('task')} takes"
+        if not os.path.isfile(path):
             raise UsageError(
-                f"CHECKPOINT: its --task {of} takes '{path}', which cannot be read: {reason}"
+                f"{takes} '{task[name]}', and a file that a checkpoint names is not followed; "
+                f"expected '{os.path.basename(task[name])}' beside the dictionaries in '{folder}'"
             )
-        if path and not 0 < os.path.getsize(path) <= _LARGEST:
+        if not 0 < os.path.getsize(path) <= _LARGEST:
             raise UsageError(
-                f"CHECKPOINT: its --task {task.get('_name') or task.get('task')} takes '{path}', "
-                f"which has {os.path.getsize(path):,} bytes; expected 1 to {_LARGEST:,}"
+                f"{takes} '{path}', which has {os.path.getsize(path):,} bytes; "
+                f"expected 1 to {_LARGEST:,}"
             )
-    if task.get("lang_dict"):
-        _languages(task["lang_dict"])
+    if found.get(_LANGUAGES):
+        _languages(found[_LANGUAGES])
+    return found
 
 
 def _languages(path: str) -> list[str]:
     """The names of languages in a file, one a line: they go into dictionaries and exports.
 
-    A checkpoint may name any file, so that none of another kind is taken, nor shown.
-
     Raises:
-        UsageError: a line is none.
+        UsageError: a line is none, and is not shown.
     """
     try:
         with open(path, encoding="utf-8") as file:
@@ -133,13 +139,19 @@ def _languages(path: str) -> list[str]:
     return found
 
 
-def arguments_for_export(task: dict[str, Any]) -> tuple[dict[str, Any], Sequence[str]]:
+def arguments_for_export(
+    task: dict[str, Any], folder: str
+) -> tuple[dict[str, Any], Sequence[str]]:
     """A task's arguments without files that an export does not carry, and its languages.
 
     What fairseq makes of the pairs of languages is written down: all of them, in alphabetic order.
 
+    Args:
+        task: arguments of a checkpoint.
+        folder: in which its dictionaries were found.
+
     Raises:
-        UsageError: its dictionaries are none of a language's.
+        UsageError: its dictionaries are none of a language's, or see :func:`with_task_files`.
         OSError: its list of languages cannot be read, which it could a moment before.
     """
     pairs = language_pairs({"cfg": {"task": task}})
@@ -149,9 +161,9 @@ def arguments_for_export(task: dict[str, Any]) -> tuple[dict[str, Any], Sequence
                 f"CHECKPOINT: was trained with --{name.replace('_', '-')} '{task[name]}', which an "
                 "export cannot carry; expected a dict.LANGUAGE.txt of every language"
             )
-    check_task_files(task)
-    if task.get("lang_dict"):
-        task = {**task, "lang_dict": None, "langs": _languages(task["lang_dict"])}
+    task = with_task_files(task, folder)
+    if task.get(_LANGUAGES):
+        task = {**task, _LANGUAGES: None, "langs": _languages(task[_LANGUAGES])}
     known = sorted({language for pair in pairs for language in pair})
     if known and not task.get("langs"):
         task = {**task, "langs": known}
