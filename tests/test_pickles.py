@@ -1,8 +1,10 @@
 """What a checkpoint's pickle may call, and that what is verified is what torch reads."""
 
+import copy
 import io
 import pickle
 import shutil
+import time
 import zipfile
 from argparse import Namespace
 from collections import OrderedDict, defaultdict
@@ -10,6 +12,7 @@ from collections import OrderedDict, defaultdict
 import numpy as np
 import pytest
 import torch
+from helpers import exactly
 from omegaconf import OmegaConf
 
 from tsa_fairseq.errors import UsageError
@@ -134,16 +137,99 @@ def test_an_archive_with_two_tables(what, tmp_path):
 
 
 def test_a_file_of_early_torch(tmp_path):
+    """Its tensors' sizes are what it says: of a few bytes, gigabytes of memory as it is."""
     path = tmp_path / "old.pt"
-    content = {"model": {"a": torch.arange(3)}, "args": Namespace(arch="x")}
-    torch.save(content, path, _use_new_zipfile_serialization=False)
-    import tsa_fairseq  # noqa: F401 - what may be loaded
-
-    loaded = load_safely(str(path), "CHECKPOINT")
-    assert torch.equal(loaded["model"]["a"], torch.arange(3)) and loaded["args"].arch == "x"
-    path.write_bytes(pickle.dumps({"model": 1}, protocol=2))
-    with pytest.raises(UsageError):
+    torch.save({"model": {"a": torch.arange(3)}}, path, _use_new_zipfile_serialization=False)
+    message = (
+        f"CHECKPOINT: '{path}' is in the format of torch before 1.6, which cannot be verified; "
+        "expected it saved again by a newer torch, where it is trusted"
+    )
+    with pytest.raises(UsageError, match=exactly(message)):
         load_safely(str(path), "CHECKPOINT")
+    path.write_bytes(pickle.dumps({"model": 1}, protocol=2))
+    with pytest.raises(UsageError, match="is damaged, no file of torch's"):
+        load_safely(str(path), "CHECKPOINT")
+
+
+def rewritten(path, **records):
+    """An archive of torch's with more records, or others."""
+    with zipfile.ZipFile(path) as archive:
+        content = {record: archive.read(record) for record in archive.namelist()}
+    folder = next(iter(content)).partition("/")[0]
+    content.update({f"{folder}/{name}": text for name, text in records.items()})
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, text in content.items():
+            archive.writestr(name, text)
+
+
+@pytest.mark.parametrize("record", ["constants.pkl", "code/__torch__.py"])
+def test_a_program(record, tmp_path):
+    """torch before 2.6 runs an archive for these, however it was told to read it."""
+    path = tmp_path / "x.pt"
+    torch.save({"model": {}}, path)
+    rewritten(path, **{record: b"N."})
+    message = f"F: '{path}' is refused: it is a program of TorchScript's, no checkpoint"
+    with pytest.raises(UsageError, match=exactly(message)):
+        load_safely(str(path), "F")
+
+
+def test_records_in_each_other(tmp_path):
+    """Many names for the same bytes: each would be read to its end."""
+    path = tmp_path / "x.pt"
+    torch.save({"model": {"a": torch.zeros(1000)}}, path)
+    with zipfile.ZipFile(path, "a") as archive:
+        large = max(archive.infolist(), key=lambda record: record.file_size)
+        for number in range(20):
+            other = copy.copy(large)
+            other.filename = f"x/data/999{number}"
+            archive.filelist.append(other)
+            archive.NameToInfo[other.filename] = other
+        archive._didModify = True
+    message = f"F: '{path}' is refused: its archive has records that lie in each other"
+    with pytest.raises(UsageError, match=exactly(message)):
+        load_safely(str(path), "F")
+
+
+@pytest.mark.parametrize("name", ["builtins.list", "builtins.set", "collections.OrderedDict"])
+def test_a_tensor_is_walked_through_by_nothing(name):
+    """One number can be a tensor of any size, which takes as many objects."""
+    called = "c" + name.replace(".", "\n") + "\n"
+    tensor = "ctorch._utils\n_rebuild_tensor_v2\n)R"
+    with pytest.raises(Unexpected, match=exactly(f"calls {name} as fairseq does not")):
+        check(BEGIN + f"{called}{tensor}".encode() + b"\x85R.")
+    with pytest.raises(Unexpected, match=exactly(f"makes a {name}")):
+        check(BEGIN + f"{called}{tensor}".encode() + b"\x85\x81.")
+    with pytest.raises(Unexpected, match="calls torch.Size as fairseq does not"):
+        check(BEGIN + f"ctorch\nSize\n{tensor}".encode() + b"\x85R.")
+
+
+def test_many_references_to_one_list_take_no_time():
+    number = 5000
+    content = BEGIN + b"]](" + b"K\x01" * number + b"eq\x00a(" + b"h\x00" * number + b"e."
+    began = time.process_time()
+    check(content)
+    assert time.process_time() - began < 2  # it took seven seconds, and grew by the square
+
+
+def test_a_pickle_of_any_size():
+    with pytest.raises(Unexpected, match="has a pickle of more than 8,388,608 bytes"):
+        check(BEGIN + b"]" * 2**23 + b".")
+
+
+@pytest.mark.parametrize("what", ["argparse\nNamespace", "torch\nSize"])
+def test_values_are_put_into_what_holds_them(what):
+    """The safe loader of earlier releases puts them anywhere."""
+    with pytest.raises(ValueError, match="puts values into what holds none"):
+        check(BEGIN + f"c{what}\n)RK\x01K\x02s.".encode())
+
+
+@pytest.mark.parametrize("length", [1, 2])
+def test_a_configuration_that_holds_itself(length):
+    made = [OmegaConf.create({"a": 1}) for _ in range(length)]
+    for one, other in zip(made, made[1:] + made[:1], strict=True):
+        one.__dict__["_parent"] = other
+    with pytest.raises(Unexpected, match="holds values in each other without an end"):
+        check(pickle.dumps(made[0], protocol=2))
 
 
 @pytest.mark.parametrize(

@@ -151,8 +151,9 @@ def test_a_list_of_languages(checkpoint, data, tmp_path, capsys):
     file.unlink()
     assert tsa_fairseq.load(out).translate(LINES) == expected
     said = (
-        f"CHECKPOINT: its --task {NAME} takes '/where/it/was/trained/languages', and a file that a "
-        f"checkpoint names is not followed; expected 'languages' beside the dictionaries in '{data}'"
+        f"CHECKPOINT: its --task {NAME} takes '/where/it/was/trained/languages', and a file that "
+        "a checkpoint names is not followed; expected 'languages' beside the dictionaries in "
+        f"'{data}'"
     )
     refused_by_both(capsys, checkpoint, tmp_path / "other", said)
 
@@ -178,7 +179,7 @@ def test_a_list_of_languages_that_is_another_file(checkpoint, data, tmp_path, ca
 @pytest.mark.parametrize("name", ["lang_dict", "source_dict", "fixed_dictionary"])
 @pytest.mark.parametrize("path", ["{tmp}/words", "/dev/zero", "../words", "{data}/../words", "/"])
 def test_a_file_of_the_task_that_is_elsewhere(name, path, checkpoint, data, tmp_path, capsys):
-    """A checkpoint may name any file of this machine: none of them is read, even if it would fit."""
+    """A checkpoint may name any file of this machine: none is read, even if it would fit."""
     (tmp_path / "words").write_text("de\nen\nsr\n")
     path = path.format(tmp=tmp_path, data=data)
     naming(checkpoint, **{name: path})

@@ -51,9 +51,7 @@ class ExportFolder:
             OSError: it cannot be written.
             UsageError: the target cannot represent the model.
         """
-        task, languages = arguments_for_export(
-            state["cfg"]["task"], self.dictionaries.folder
-        )
+        task, languages = arguments_for_export(state["cfg"]["task"], self.dictionaries.folder)
         task["source_lang"] = self.dictionaries.source
         task["target_lang"] = self.dictionaries.target
         state["cfg"]["task"] = task

@@ -4,6 +4,7 @@ import math
 from argparse import Namespace
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -80,6 +81,9 @@ def leaf_scores(
     from tsa_fairseq.deploy.build import build
 
     chosen = choose_device(device, "--device")
+    for file in sorted(Path(data).glob(f"{SUBSET}*")):
+        if not file.is_file():  # one that is a pipe is waited for
+            raise _damaged(data, f"'{file.name}' is no file")
     model, _, task = build(state, path, "CHECKPOINT", {"data": data}, {})
     try:
         task.load_dataset(SUBSET)

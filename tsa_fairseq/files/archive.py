@@ -8,6 +8,8 @@ import zlib
 _BLOCK = 2**20
 # How torch tells an archive of its own from a file of its early releases.
 _BEGINS = b"PK\x03\x04"
+# How a file of torch before 1.6 begins: its first pickle is this number.
+_BEGAN = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."
 # The record that says what the others are.
 _CONTENTS = "/data.pkl"
 # The end of an archive, that of a large one, and what says where the latter is.
@@ -27,6 +29,21 @@ def is_archive(path: str) -> bool:
     """
     with open(path, "rb") as file:
         return file.read(len(_BEGINS)) == _BEGINS
+
+
+def check_not_early(path: str) -> None:
+    """Refuse the format of torch before 1.6: what it says of its tensors stands nowhere else.
+
+    Raises:
+        Damaged: it is that.
+        OSError: it cannot be read.
+    """
+    with open(path, "rb") as file:
+        if file.read(len(_BEGAN)) == _BEGAN:
+            raise Damaged(
+                "is in the format of torch before 1.6, which cannot be verified; expected it saved "
+                "again by a newer torch, where it is trusted"
+            )
 
 
 def check_archive(path: str, contents_only: bool = False) -> None:
@@ -49,9 +66,14 @@ def check_archive(path: str, contents_only: bool = False) -> None:
             if len(set(names)) < len(names):
                 raise Damaged("is damaged: its archive has two records of one name")
             for record in records:
+                if _is_program(record.filename):
+                    raise Damaged("is refused: it is a program of TorchScript's, no checkpoint")
                 # what is small in the file and large in memory is not looked into
                 if record.compress_type != zipfile.ZIP_STORED:
                     raise Damaged(f"is refused: its record {_short(record)} is compressed")
+            if sum(record.file_size for record in records) > os.path.getsize(path):
+                raise Damaged("is refused: its archive has records that lie in each other")
+            for record in records:
                 if not contents_only or record.filename.endswith(_CONTENTS):
                     _check_record(archive, record)
     except (zipfile.BadZipFile, EOFError, ValueError, NotImplementedError, RuntimeError) as error:
@@ -88,6 +110,12 @@ def _check_end(path: str) -> None:
         length, offset = found
     if offset + length != begins or comment or any(disks) or records_here != records:
         raise Damaged("is refused: its archive has two tables of contents")
+
+
+def _is_program(name: str) -> bool:
+    """Whether torch before 2.6 would run an archive for this record, however it is read."""
+    inside = name.partition("/")[2]
+    return inside == "constants.pkl" or inside.startswith("code/")
 
 
 def _check_record(archive: zipfile.ZipFile, record: zipfile.ZipInfo) -> None:

@@ -12,14 +12,12 @@ import numpy as np
 import torch
 
 from tsa_fairseq.errors import UsageError
-from tsa_fairseq.files.archive import Damaged, check_archive, is_archive
+from tsa_fairseq.files.archive import Damaged, check_archive, check_not_early, is_archive
 from tsa_fairseq.files.gate import Refused, checked_state
 from tsa_fairseq.files.names import check_exists
 from tsa_fairseq.files.parameters import check_sizes, checked_parameters, own_copy
 from tsa_fairseq.files.pickles import Unexpected, check_pickle
 
-# Pickles that a file of torch's early releases begins with.
-_PICKLES_OF_OLD = 5
 # What of a state dict is no parameter.
 _BUFFERS = (".version", "._float_tensor")
 
@@ -116,12 +114,16 @@ def load_safely(path: str, flag: str, contents_only: bool = False) -> Any:
         )
     check_exists(path, flag)
     try:
-        mapped = is_archive(path)
-        if mapped:
-            check_archive(path, contents_only)
-        _check_pickles(path, mapped)
-        # Mapped, no tensor can reach beyond the file. What old releases of torch wrote cannot be.
-        return torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
+        if not is_archive(path):
+            check_not_early(path)
+            with open(path, "rb") as file:
+                check_pickle(file)
+            raise ValueError("no archive")
+        check_archive(path, contents_only)
+        # by torch's own reader: what it takes from the archive is what is looked through
+        check_pickle(torch._C.PyTorchFileReader(path).get_record("data.pkl"))
+        # mapped, no tensor can reach beyond the file
+        return torch.load(path, map_location="cpu", weights_only=True, mmap=True)
     except Damaged as error:
         raise UsageError(f"{flag}: '{path}' {error}") from None
     except Unexpected as error:
@@ -134,21 +136,6 @@ def load_safely(path: str, flag: str, contents_only: bool = False) -> Any:
     except Exception as error:
         # torch raises UnpicklingError, RuntimeError, EOFError and others, by how the file is broken
         raise UsageError(f"{flag}: '{path}' {_reason(error)}") from None
-
-
-def _check_pickles(path: str, archive: bool) -> None:
-    """Look through a file's pickles, before torch makes anything of them.
-
-    Raises:
-        Unexpected: see :func:`tsa_fairseq.files.pickles.check_pickle`.
-        Exception: it cannot be read.
-    """
-    if archive:  # by torch's own reader: what it takes from the archive is what is looked through
-        check_pickle(torch._C.PyTorchFileReader(path).get_record("data.pkl"))
-        return
-    with open(path, "rb") as file:
-        for _ in range(_PICKLES_OF_OLD):
-            check_pickle(file)
 
 
 def model_arguments(state: dict[str, Any], part: str = "model") -> argparse.Namespace:

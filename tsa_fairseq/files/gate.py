@@ -48,7 +48,8 @@ def checked_state(state: Any) -> dict[str, Any]:
     Raises:
         Refused: something in it is not what fairseq writes; nothing of it was run.
     """
-    if type(state) is not dict or not isinstance(state.get("model"), Mapping):
+    # not any mapping: a configuration's references would be followed
+    if type(state) is not dict or not isinstance(state.get("model"), dict):
         raise Refused("is not a fairseq checkpoint: it holds no 'model'")
     found: dict[str, Any] = {"args": None, "cfg": _configuration(state), "task_state": {}}
     found["model"] = dict(state["model"])
@@ -250,7 +251,7 @@ def _only_numbers(given: Any) -> dict[str, Any]:
         return {}
     return {
         name: value
-        for name, value in given.items()
+        for name, value in _mapping(given, "history").items()
         if kinds.is_plain_text(name) and (type(value) is bool or _fits(_NUMBER, value))
     }
 

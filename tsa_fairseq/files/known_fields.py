@@ -65,7 +65,8 @@ _OF_TASK = {
 }
 # References to other sections in fairseq's dataclass, or read although no parser has them.
 _BESIDE_TASK = {
-    "dataset_impl": kinds.choice(("raw", "lazy", "cached", "mmap", "fasta", "huffman")),
+    # not fasta, for which fairseq hands the file's name to a shell
+    "dataset_impl": kinds.choice(("raw", "lazy", "cached", "mmap", "huffman")),
     "train_subset": kinds.text(),
     "required_seq_len_multiple": kinds.whole(1, 2**20),
     "seed": _ANY_WHOLE,

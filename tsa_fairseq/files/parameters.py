@@ -70,12 +70,17 @@ def check_sizes(model: Mapping[str, Tensor], arguments: Namespace) -> None:
 
 
 def own_copy(model: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The same parameters in memory of their own, one where they share it."""
-    copies: dict[Any, Tensor] = {}
-    for tensor in model.values():
-        key = _place(tensor)
-        if key not in copies:
-            copies[key] = tensor.clone()
+    """The same parameters in memory of their own, one where they share it.
+
+    Raises:
+        Refused: they would take more than what they are windows on.
+    """
+    places = {_place(tensor): tensor for tensor in model.values()}
+    storages = {tensor.untyped_storage().data_ptr(): tensor for tensor in places.values()}
+    held = sum(tensor.untyped_storage().nbytes() for tensor in storages.values())
+    if sum(tensor.numel() * tensor.element_size() for tensor in places.values()) > held:
+        raise Refused("is refused: its parameters lie in each other, more than the file holds")
+    copies = {place: tensor.clone() for place, tensor in places.items()}
     return {name: copies[_place(tensor)] for name, tensor in model.items()}
 
 

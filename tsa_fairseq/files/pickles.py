@@ -13,6 +13,8 @@ from typing import Any, BinaryIO
 
 # Deeper nests, and more values and characters, counted wherever they stand, than any of fairseq's.
 _DEPTH, _VALUES = 100, 5 * 10**7
+# Bytes of a pickle: 8 MiB are the names and places of a hundred thousand tensors.
+_LARGEST = 2**23
 _NUMBERS = ("b1", "i4", "i8", "f2", "f4", "f8")
 _ARRAYS = tuple(
     f"numpy.{core}.multiarray.{name}"
@@ -28,6 +30,7 @@ _TENSORS = (
     *("torch._utils._rebuild_tensor", "torch._utils._rebuild_tensor_v2"),
     *("torch._utils._rebuild_parameter", "torch.Size", "torch.device"),
 )
+_FILLED = ("collections.OrderedDict", "collections.Counter", "collections.defaultdict")
 _ORDERED, _METADATA = "collections.OrderedDict", "_metadata"
 # What is told its state when it is there; an OrderedDict, that of a module's state dict.
 _PLACEHOLDER = "fairseq.distributed.utils._TensorPlaceholder"
@@ -81,6 +84,9 @@ def check_pickle(content: bytes | BinaryIO) -> None:
     marks: list[list[Any]] = []
     memo: dict[int, Any] = {}
     argument: Any
+    content = content if isinstance(content, bytes) else content.read(_LARGEST + 1)
+    if len(content) > _LARGEST:
+        raise Unexpected(f"has a pickle of more than {_LARGEST:,} bytes")
     for operation, argument, _ in pickletools.genops(content):
         name = operation.name
         if name == "MARK":
@@ -119,7 +125,7 @@ def _nothing() -> Any:
 def _extend(stack: list[Any], items: Iterable[Any]) -> None:
     """Put values into another one."""
     found, holder = _without_guarded(list(items)), _top(stack)
-    if isinstance(holder, _Call):  # an OrderedDict
+    if isinstance(holder, _Call) and holder.name in _FILLED:
         holder.states.append(_Values(found))
     elif isinstance(holder, _Values) and not holder.fixed:
         holder.items += found
@@ -164,7 +170,8 @@ def _new(stack: list[Any], _: Any) -> None:
     given, called = _pop(stack), _pop(stack)
     if not isinstance(called, _Name) or not _is_tuple(given):
         raise Unexpected("makes what is no class")
-    if called.name in _GUARDED or called.name.startswith(("numpy.", "torch.")):
+    foreign = called.name in _GUARDED or called.name.startswith(("numpy.", "torch."))
+    if foreign or any(isinstance(one, _Call) for one in given.items):
         raise Unexpected(f"makes a {called.name}")
     stack.append(_Call(called.name, given))
 
@@ -182,7 +189,26 @@ def _build(stack: list[Any], _: Any) -> None:
         if any(type(name) is not str or name != _METADATA for name in names):
             raise Unexpected(f"changes a {_ORDERED}")
     _without_guarded([state])
+    if made.name.startswith(_CONFIGURATIONS) and made.states:
+        raise Unexpected(f"changes a {made.name}")
     made.states.append(state)
+
+
+def _check_parents(value: Any, ended: set[int]) -> None:
+    """Refuse a configuration whose way to what holds it comes back to itself."""
+    way: set[int] = set()
+    while _is_configuration(value) and id(value) not in ended:
+        if id(value) in way:
+            raise Unexpected("holds values in each other without an end")
+        way.add(id(value))
+        items = [item for state in value.states for item in getattr(state, "items", [])]
+        pairs = zip(items[::2], items[1::2], strict=False)
+        value = next((parent for key, parent in pairs if key == _PARENT), None)
+    ended |= way
+
+
+def _is_configuration(value: Any) -> bool:
+    return isinstance(value, _Call) and value.name.startswith(_CONFIGURATIONS)
 
 
 def _check_call(name: str, given: list[Any]) -> None:
@@ -199,6 +225,8 @@ def _check_call(name: str, given: list[Any]) -> None:
         # other types of numpy's, and what takes any of its functions, are in no checkpoint
         foreign = name.startswith(("numpy.", "torch.", _CONFIGURATIONS))
         right = name in _TENSORS or (name not in _GUARDED and not foreign)
+        if not name.startswith("torch._utils."):  # one number can be a tensor of any size
+            right = right and not any(isinstance(one, _Call) for one in given)
     if not right:
         raise Unexpected(f"calls {name} as fairseq does not")
 
@@ -224,12 +252,17 @@ def _check_size(whole: Any) -> None:
     """Bound how deep values are nested, and how many there are where each counts every time."""
     sizes: dict[int, tuple[int, int]] = {}  # by value: how many are in it, and how deep
     begun: set[int] = set()
+    ended: set[int] = set()
     todo = [whole]
     while todo:
         value = todo[-1]
+        if id(value) in sizes:
+            todo.pop()
+            continue
+        _check_parents(value, ended)
         inside = [one for one in _inside(value) if isinstance(one, (_Values, _Call))]
-        unknown = [one for one in inside if id(one) not in sizes]
-        if id(value) in sizes or not unknown:
+        unknown = {id(one): one for one in inside if id(one) not in sizes}
+        if not unknown:
             todo.pop()
             known = [sizes[id(one)] for one in inside]
             depth = 1 + max((depth for _, depth in known), default=0)
@@ -241,7 +274,7 @@ def _check_size(whole: Any) -> None:
             raise Unexpected("holds values in each other without an end")
         else:
             begun.add(id(value))
-            todo += unknown
+            todo += unknown.values()
 
 
 def _own_size(value: Any) -> int:
@@ -254,7 +287,7 @@ def _inside(value: Any) -> Iterator[Any]:
     elif isinstance(value, _Call):
         yield value.given
         for state in value.states:
-            if value.name.startswith(_CONFIGURATIONS) and isinstance(state, _Values):
+            if _is_configuration(value) and isinstance(state, _Values):
                 pairs = zip(state.items[::2], state.items[1::2], strict=False)
                 yield from (one for key, one in pairs if key != _PARENT)
             else:

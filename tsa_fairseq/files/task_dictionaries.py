@@ -139,9 +139,7 @@ def _languages(path: str) -> list[str]:
     return found
 
 
-def arguments_for_export(
-    task: dict[str, Any], folder: str
-) -> tuple[dict[str, Any], Sequence[str]]:
+def arguments_for_export(task: dict[str, Any], folder: str) -> tuple[dict[str, Any], Sequence[str]]:
     """A task's arguments without files that an export does not carry, and its languages.
 
     What fairseq makes of the pairs of languages is written down: all of them, in alphabetic order.
