@@ -48,6 +48,12 @@ class Server(http.server.BaseHTTPRequestHandler):
         Server.asked.append(wanted)
         if wanted and self.ranges:
             start = int(re.fullmatch(r"bytes=(\d+)-", wanted)[1])
+        if start >= len(CONTENT):
+            self.send_response(416)
+            self.send_header("Content-Range", f"bytes */{len(CONTENT)}")
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+            return
         self.send_response(206 if start else 200)
         self.send_header("Content-Length", str(len(CONTENT) - start))
         self.end_headers()
@@ -92,6 +98,15 @@ def test_download_goes_on_where_it_stopped(ranges, address, tmp_path, capsys):
     assert download.fetch(archive, tmp_path).read_bytes() == CONTENT
     assert Server.asked == [None, "bytes=700000-"]
     assert ("700.0 kB of it are here already" in capsys.readouterr().out) == ranges
+
+
+@pytest.mark.parametrize("more", [b"", b"another file's end"])
+def test_download_of_which_all_is_here_or_more(more, address, tmp_path):
+    """As after a kill between the last byte and the checksum."""
+    (tmp_path / "a.tgz.part").write_bytes(CONTENT + more)
+    archive = Archive("a.tgz", address, None, SHA)
+    assert download.fetch(archive, tmp_path).read_bytes() == CONTENT
+    assert len(Server.asked) == (2 if more else 1)
 
 
 def test_download_of_another_file_is_refused(address, tmp_path):

@@ -37,6 +37,14 @@ def made(folder, corpus="iwslt14", protocol="tokenised", dictionaries="separate"
     return folder
 
 
+def trained(run, data, *settings):
+    """As much of a training on such a preparation as evaluate.sh looks at before it begins."""
+    run.mkdir(parents=True, exist_ok=True)
+    of_data = (data / "preparation.txt").read_text().partition("types=")[0]
+    (run / "training.txt").write_text("".join(f"{one}\n" for one in settings) + of_data)
+    return run
+
+
 @pytest.fixture
 def iwslt(tmp_path):
     return made(tmp_path / "iwslt")
@@ -140,7 +148,9 @@ def test_batch_stays_the_recipes(given, tokens, frequency, processes, wmt, tmp_p
     assert args.distributed_world_size == processes
     assert args.required_batch_size_multiple == 1
     assert tokens * frequency * processes == (458_752 if "big" in given else 32_768)
-    assert (words[0] == "torchrun") == ("--nodes" in given)
+    # fairseq-train itself would start as many as SLURM has, whatever it is told
+    assert (words[0] == "torchrun") == (processes > 1)
+    assert ("--standalone" in words) == (processes > 1 and "--nodes" not in given)
 
 
 def test_plain_and_tree_have_the_same_settings(wmt, tmp_path):
@@ -222,6 +232,11 @@ BOTH = [
         "recipe's batch of {batch}; expected a product that does",
     ),
     (
+        "--data {data} --save {new} --gpus 5000",
+        "--gpus, --nodes: got 5000 processes; expected at most {most}, each with 512 of the "
+        "recipe's {batch} tokens or more",
+    ),
+    (
         "--data {data} --save {new} --max-tokens 1e4",
         "--max-tokens: got '1e4'; expected a whole number, 1 or more",
     ),
@@ -290,6 +305,7 @@ def test_train_refuses(corpus, given, message, iwslt, wmt, tmp_path):
         corpora="iwslt14" if of_iwslt else "wmt14 wmt17",
         batch=4096 if of_iwslt else 32768,
         share=1365 if of_iwslt else 4096,
+        most=8 if of_iwslt else 64,
         m30k=tmp_path / "m30k",
         new=tmp_path / "new",
         tmp=tmp_path,
@@ -343,17 +359,34 @@ def test_evaluate_refuses(given, message, iwslt, tmp_path):
     run = tmp_path / "run"
     (run / "done").mkdir(parents=True)
     (run / "done" / "scores.json").touch()
-    (run / "training.txt").write_text("model=tree\ntree=4[2,2]\n")
+    trained(run, iwslt, "model=tree", "tree=4[2,2]")
     fill = partial(str.format, data=iwslt, run=run, tmp=tmp_path)
     assert refuse("iwslt14_de_en/evaluate.sh", *fill(given).split()) == fill(message)
     assert sorted(os.listdir(run)) == ["done", "training.txt"]
 
 
+@pytest.mark.parametrize("protocol", ["tokenised", "raw"])
+def test_evaluate_refuses_other_data(protocol, iwslt, tmp_path):
+    """Its dictionaries may have as many words, and no message would tell."""
+    run = trained(tmp_path / "run", iwslt, "model=tree", "tree=4[2,2]")
+    data = made(tmp_path / "data", protocol=protocol, dictionaries="joined")
+    assert refuse("iwslt14_de_en/evaluate.sh", "--data", data, "--model", run) == (
+        f"--data: {data} is prepared as (corpus=iwslt14 protocol={protocol} source=de target=en "
+        f"subwords=60 dictionaries=joined), which {run} was not trained on; expected the data of "
+        "its training"
+    )
+
+
+def test_evaluations_commands_where_names_are_odd(wmt, tmp_path):
+    run = trained(tmp_path / "R&D|x y", wmt, "model=plain")
+    given = ("--data", wmt, "--model", run, "--dry-run")
+    said = succeed("wmt14_en_de/evaluate.sh", *given)
+    assert f" >'{run}/evaluation/last5-beam4-lenpen0.6/plain.log' 2>&1\n" in said
+
+
 def test_evaluations_commands(wmt, tmp_path):
     """Average, leaf 0, the best leaf, the ensemble, scores."""
-    run = tmp_path / "run"
-    run.mkdir()
-    (run / "training.txt").write_text("model=tree\ntree=1,1,1,1,2,4\n")
+    run = trained(tmp_path / "run", wmt, "model=tree", "tree=1,1,1,1,2,4")
     given = ("--data", wmt, "--model", run, "--dry-run")
     said = succeed("wmt14_en_de/evaluate.sh", *given)
     words = words_of(said)
@@ -366,7 +399,7 @@ def test_evaluations_commands(wmt, tmp_path):
     assert said.count("    --required-batch-size-multiple 1 \\\n    '--remove-bpe=@@ '") == 3
     assert "--compound" in words and "--lower" not in words
     assert not (run / "evaluation").exists()
-    (run / "training.txt").write_text("model=plain\n")
+    trained(run, wmt, "model=plain")
     (run / "checkpoint_best.pt").touch()
     said = succeed("wmt14_en_de/evaluate.sh", *given, "--checkpoint", "checkpoint_best.pt")
     assert said.count("fairseq-generate") == 1 and "average" not in said
@@ -553,12 +586,13 @@ def test_slurm_script(nodes, wmt, tmp_path):
     (tmp_path / "train.sbatch").write_text(text.replace("--size base)", "--size big --dry-run)"))
     tools = tmp_path / "tools"
     tools.mkdir()
-    for name, line in (("srun", 'exec "$@"'), ("scontrol", "printf 'n%s\\n' 7 8 9 10")):
+    for name, line in (("srun", 'shift; exec "$@"'), ("scontrol", "printf 'n%s\\n' 7 8 9 10")):
         (tools / name).write_text(f"#!/bin/sh\n{line}\n")
         (tools / name).chmod(0o755)
     slurm = {"NODES": nodes, "NODELIST": "n[7-10]", "ID": 1234567, "NUM_NODES": nodes}
     variables = {f"SLURM_JOB_{name}": str(value) for name, value in slurm.items()}
     variables |= {"SLURM_SUBMIT_DIR": str(ROOT), "SLURM_GPUS_ON_NODE": "8"}
+    variables["SLURM_CPUS_PER_TASK"] = "32"
     environment = fixtures.environment(**variables)
     environment["PATH"] = f"{tools}{os.pathsep}{environment['PATH']}"
     done = subprocess.run(
@@ -568,6 +602,5 @@ def test_slurm_script(nodes, wmt, tmp_path):
     words = words_of(done.stdout)
     args = parsed(words)
     assert args.distributed_world_size == 8 * nodes and args.update_freq == [16 // nodes]
-    assert args.save_interval_updates == 1000
-    assert words[0] == ("fairseq-train" if nodes == 1 else "torchrun")
+    assert words[0] == "torchrun" and ("--standalone" in words) == (nodes == 1)
     assert nodes == 1 or words[words.index("--rdzv-endpoint") + 1] == "n7:34567"

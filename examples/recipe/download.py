@@ -5,6 +5,7 @@ A download goes on where an earlier one stopped, and gets its name when it is wh
 
 import hashlib
 import http.client
+import urllib.error
 import urllib.request
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -123,7 +124,17 @@ def _download(archive: Archive, part: Path) -> None:
     request = urllib.request.Request(archive.address)
     if have:
         request.add_header("Range", f"bytes={have}-")
-    with urllib.request.urlopen(request, timeout=TIMEOUT) as answer:
+    try:
+        opened = urllib.request.urlopen(request, timeout=TIMEOUT)
+    except urllib.error.HTTPError as error:
+        if not have or error.code != http.HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
+            raise
+        # what is here is the whole, or more than that
+        if error.headers.get("Content-Range", "").rpartition("/")[2] != str(have):
+            part.unlink()
+            _download(archive, part)
+        return
+    with opened as answer:
         if answer.status != http.HTTPStatus.PARTIAL_CONTENT:
             have = 0  # this server knows no ranges
         length = answer.headers.get("Content-Length")

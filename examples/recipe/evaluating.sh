@@ -33,6 +33,8 @@ check_evaluation_flags() {
     check_preparation "$DATA" "${CORPORA[@]}"
     [ -n "$MODEL" ] || die "--model: missing; give the directory that train.sh made"
     [ -f "$MODEL/training.txt" ] || die "--model: $MODEL is no directory that train.sh made"
+    [[ "$(cat "$MODEL/training.txt")" == *"$(preparation_settings "$DATA/preparation.txt")" ]] ||
+        die "--data: $DATA is prepared as ($(preparation_settings "$DATA/preparation.txt" | paste -sd ' ' -)), which $MODEL was not trained on; expected the data of its training"
     given=("${LAST:+--last}" "${BEST:+--best}" "${CHECKPOINT:+--checkpoint}")
     read -ra given <<<"${given[*]}"
     [ "${#given[@]}" -lt 2 ] || die "${given[1]}: got ${given[0]}, too; expected one of them"
@@ -68,7 +70,7 @@ do_or_print() {
     local log=$1
     shift
     if [ "$DRY_RUN" = yes ]; then
-        print_command "$@" | sed "\$s|\$| >$(quoted "$log") 2>\&1|"
+        printf '%s >%s 2>&1\n' "$(print_command "$@")" "$(quoted "$log")"
     else
         "$@" >"$log" 2>&1 || { cat "$log" >&2 && die "$1 failed; its output stands above"; }
     fi
@@ -125,7 +127,7 @@ translate_with_leaves() {
 scoring_command() {
     local words=()
     [ "$PROTOCOL" = raw ] || words=(--words "$DATA/corpus/test.$TARGET")
-    SCORE=(env "PYTHONPATH=$1/examples" python3 -m recipe.score --protocol "$PROTOCOL" --language "$TARGET"
+    SCORE=(env "PYTHONPATH=$1/examples${PYTHONPATH:+:$PYTHONPATH}" python3 -m recipe.score --protocol "$PROTOCOL" --language "$TARGET"
         --reference "$DATA/reference/test.$TARGET" ${words[@]+"${words[@]}"}
         --report "$NEW/scores.json" "${ROWS[@]}" ${SCORING[@]+"${SCORING[@]}"}
         --note checkpoints "$CHOSEN" --note beam "$BEAM" --note lenpen "$LENPEN")

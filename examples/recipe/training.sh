@@ -82,6 +82,9 @@ check_rendezvous() {
 share_batch() {
     PROCESSES=$((GPUS * NODES))
     if [ -z "$MAX_TOKENS" ]; then
+        # in fewer the longest sentences have no room, and little is left for a GPU to do
+        [ $((BATCH / PROCESSES)) -ge 512 ] ||
+            die "--gpus, --nodes: got $PROCESSES processes; expected at most $((BATCH / 512)), each with 512 of the recipe's $BATCH tokens or more"
         MAX_TOKENS=$((BATCH / PROCESSES < MAX_TOKENS_MOST ? BATCH / PROCESSES : MAX_TOKENS_MOST))
     fi
     UPDATE_FREQ=$((BATCH / (PROCESSES * MAX_TOKENS)))
@@ -156,13 +159,14 @@ check_tree() {
     [ -z "$TREE" ] || said=$(tsa-fairseq tree "$TREE" --arch "$TREE_ARCH" 2>&1) || die "${said#tsa-fairseq: error: }"
 }
 
-# LAUNCH: what starts the processes. On one machine with GPUs fairseq-train starts them itself.
+# LAUNCH: what starts the processes. Of one, fairseq-train; it would start several GPUs' itself, but
+# inside SLURM as many as the machines have, whatever it is told.
 choose_launcher() {
     LAUNCH=(fairseq-train)
     if [ "$NODES" -gt 1 ]; then
         LAUNCH=(torchrun --nnodes "$NODES" --nproc-per-node "$GPUS" --rdzv-backend c10d
             --rdzv-id "$(basename "$SAVE")" --rdzv-endpoint "$RENDEZVOUS" -m fairseq_cli.train)
-    elif [ "$CPU" = yes ] && [ "$GPUS" -gt 1 ]; then
+    elif [ "$GPUS" -gt 1 ]; then
         LAUNCH=(torchrun --standalone --nproc-per-node "$GPUS" -m fairseq_cli.train)
     fi
     # Processes without GPUs meet over gloo; torch's own wrapper asks for a GPU.
@@ -210,7 +214,7 @@ train_large() {
     fi
     open_save_directory
     log=$SAVE/train.log
-    [ "$NODES" -eq 1 ] || log=$SAVE/train.$HOSTNAME.log
+    [ "$NODES" -eq 1 ] || log=$SAVE/train.$(uname -n).log
     say "training: $MODEL, $UPDATES updates of $BATCH tokens on $PROCESSES processes, seed $SEED; log in $log"
     "${LINE[@]}" 2>&1 | tee -a "$log" || die "fairseq-train failed; its output stands above and in $log"
     say "trained: best checkpoint $SAVE/checkpoint_best.pt"
