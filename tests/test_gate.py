@@ -1,6 +1,7 @@
 """The gate: a checkpoint with code where fairseq would run it is refused by every door."""
 
 import json
+import time
 from argparse import ArgumentParser, Namespace
 
 import numpy as np
@@ -15,6 +16,7 @@ import tsa_fairseq
 from tsa_fairseq.errors import UsageError
 from tsa_fairseq.files import kinds, known_fields
 from tsa_fairseq.files.checkpoint import read_checkpoint
+from tsa_fairseq.files.gate import Refused, checked_state
 from tsa_fairseq.plugin.teacher import Teacher
 
 FIELDS = ["adaptive_softmax_cutoff", "decoder_xformers_att_config", "encoder_xformers_att_config"]
@@ -256,3 +258,39 @@ def test_a_width_that_fairseq_stores_as_a_text(given, read):
     for other in ("17", "0", "-8", "8.0", "٣", "", True, None):
         with pytest.raises(ValueError):
             kinds.whole_text(1, 16).read(other)
+
+
+def test_a_field_has_not_any_number_of_values():
+    """Each list is small, and stands in the next one many times."""
+    value = [1] * 60
+    for _ in range(3):
+        value = [value] * 60
+    began = time.process_time()
+    assert not kinds.is_plain(value)
+    assert kinds.is_plain([[1, 2.5, None, "x"], {"a": (True,)}])
+    assert time.process_time() - began < 1
+
+
+def test_many_parts_of_data_and_many_languages(tmp_path):
+    parts = ":".join(f"/data/part{number:03}" for number in range(600))
+    pairs = ",".join(f"l{one}-l{other}" for one in range(100) for other in range(100))
+    task = {"_name": "translation_multi_simple_epoch", "data": parts, "lang_pairs": pairs}
+    found = checked_state({"model": {}, "cfg": {"model": Namespace(), "task": task}})
+    assert found["cfg"]["task"]["data"] == "/data/part000"
+    assert found["cfg"]["task"]["lang_pairs"] == pairs
+
+
+def test_references_stay_texts(monkeypatch):
+    """Of the environment, and of each other: neither followed nor shown."""
+    monkeypatch.setenv("PIN", "1234")
+    made = OmegaConf.create({"epoch": 1, "pin": "${oc.decode:${oc.env:PIN}}"})
+    state = {"model": {}, "extra_state": {"train_iterator": made}}
+    assert checked_state(state)["extra_state"]["train_iterator"] == {"epoch": 1}
+    with pytest.raises(Refused, match="it holds no 'model'"):
+        checked_state({"model": made})
+
+
+def test_data_that_a_shell_would_see():
+    task = {"_name": "translation", "dataset_impl": "fasta"}
+    with pytest.raises(Refused, match="its dataset_impl is 'fasta'; expected one of raw, lazy,"):
+        checked_state({"model": {}, "cfg": {"model": Namespace(), "task": task}})

@@ -12,6 +12,7 @@ from made_up import PAIRS, SOURCES, TARGETS, learn_codes, learn_pieces, make
 
 import tsa_fairseq
 from tsa_fairseq.errors import UsageError
+from tsa_fairseq.files.subwords import read_subwords
 from tsa_fairseq.files.text import Text, check_sentences, is_empty
 from tsa_fairseq.files.text_settings import TextSettings, find_text
 
@@ -191,6 +192,14 @@ def test_codes_of_something_else(made, tmp_path, capsys):
     codes = learn_codes(tmp_path / "codes", SOURCES + TARGETS)
     err = command_line(capsys, "export", made.path, tmp_path / "out", "--subwords", codes)[2]
     assert "of the words of the source dictionary, and not '" in err
+
+
+@pytest.mark.parametrize("version", ["", " abc", " .0" + ".0" * 9999 + "x", " 0.2.1"])
+def test_codes_of_no_version(version, tmp_path):
+    codes = tmp_path / "codes"
+    codes.write_text(f"#version:{version}\na b\n")
+    with pytest.raises(UsageError, match=f"--subwords: '{codes}'"):
+        read_subwords(str(codes), "--subwords")
 
 
 def test_subwords_without_a_model(made, tmp_path, capsys, caplog):

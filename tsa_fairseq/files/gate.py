@@ -6,6 +6,7 @@ built from, but for its numbers.
 """
 
 import dataclasses
+import os
 from argparse import Namespace
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -153,7 +154,9 @@ def _task(given: dict[str, Any], layout: type) -> Any:
         )
     data = given.get("data")
     if type(data) is list and data:  # as fairseq's first releases wrote it
-        given = {**given, "data": data[0]}
+        data = data[0]
+    if type(data) is str:  # one of many parts has the dictionaries
+        given = {**given, "data": data.partition(os.pathsep)[0]}
     kept = {key: name for key in ("_name", "task") if given.get(key) is not None}
     return layout(**(kept or {"_name": name}), **_fields(given, known_fields.task_fields(name)))
 

@@ -17,6 +17,8 @@ import numpy as np
 
 # Longer texts, deeper nests and larger lists than any of fairseq's.
 _LENGTH, _DEPTH, _ITEMS = 4096, 6, 4096
+# In all, of one field: as many as a hundred languages have pairs, and more.
+_VALUES = 4 * _ITEMS
 # Of what fairseq's configurations are read by: a reference to elsewhere, and a value left open.
 _REFERENCES = ("${", "???")
 _LANGUAGE = re.compile(r"\w[\w.@+-]{0,63}")
@@ -131,7 +133,7 @@ def languages() -> Kind:
 
     def read(value: Any) -> Any:
         found = value.split(",") if type(value) is str else value
-        fits = type(found) in (list, tuple) and len(found) <= _ITEMS
+        fits = type(found) in (list, tuple) and len(found) <= _VALUES
         named = fits and all(type(one) is str and _LANGUAGE.fullmatch(one) for one in found)
         _need(value, named)
         return value if type(value) is str else list(value)
@@ -228,15 +230,33 @@ def is_plain_text(value: Any) -> bool:
     )
 
 
-def is_plain(value: Any, depth: int = _DEPTH) -> bool:
-    """Whether it is made of numbers and lines of text alone, in lists and dictionaries."""
-    if type(value) in (list, tuple):
-        return depth > 0 and len(value) <= _ITEMS and all(is_plain(v, depth - 1) for v in value)
-    if type(value) is dict:
-        return is_plain([*value, *value.values()], depth) and all(map(is_plain_text, value))
-    if type(value) in (int, float):
-        return math.isfinite(value)
-    return value is None or type(value) is bool or is_plain_text(value)
+def is_plain(value: Any) -> bool:
+    """Whether it is made of numbers and lines of text alone, in lists and dictionaries.
+
+    Not too deep, and not too many: one list may stand in another a thousand times.
+    """
+    level, left = [value], _VALUES
+    for _ in range(_DEPTH + 1):
+        left -= len(level)
+        inside: list[Any] = []
+        for one in level:
+            if type(one) in (list, tuple):
+                inside += one
+            elif type(one) is dict:
+                if not all(map(is_plain_text, one)):
+                    return False
+                inside += one.values()
+            elif type(one) in (int, float):
+                if not math.isfinite(one):
+                    return False
+            elif not (one is None or type(one) is bool or is_plain_text(one)):
+                return False
+            if len(inside) > left:
+                return False
+        if not inside:
+            return True
+        level = inside
+    return False
 
 
 def literal_of(value: Any) -> Any:

@@ -21,6 +21,7 @@ _SPECIAL = re.compile(r"<[^<>\s]+>|madeupword\d+|__\w+__|\[\w+\]")
 # Of a dictionary, words that are looked at in any case.
 _LEAST = 100
 _CODE = re.compile(r"[^ ]+ [^ ]+")
+_VERSION = re.compile(r"#version: ?\d{1,3}(\.\d{1,3})?")
 # Of a character that no text has, for words that sentencepiece is to leave alone.
 _PRIVATE = range(0xE000, 0xF8FF)
 
@@ -207,7 +208,12 @@ def _read_codes(path: str) -> list[str] | None:
         return None
     while lines and not lines[-1]:
         lines.pop()
-    merges = lines[1:] if lines and lines[0].startswith("#version:") else lines
+    merges = lines
+    if lines and lines[0].startswith("#version:"):
+        # subword-nmt takes what is no number apart, which has no end if it is long
+        if not _VERSION.fullmatch(lines[0]):
+            return None
+        merges = lines[1:]
     return lines if merges and all(map(_CODE.fullmatch, merges)) else None
 
 
