@@ -240,6 +240,31 @@ def test_the_bridges_teacher_elsewhere(task, data, tmp_path, capsys):
     )
 
 
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (
+            dict(kd_teacher_layout=None),
+            "--leaf: got 'bridge'; '{path}' does not say how large its teacher is",
+        ),
+        (
+            dict(kd_teacher="/proc/self/pagemap"),  # a file that has no size, and no end
+            "--teacher: '/proc/self/pagemap' is not the file that the bridge was trained on: its "
+            "SHA-256 differs; expected that file",
+        ),
+    ],
+)
+def test_a_bridge_that_says_nothing_true(changes, message, task, data, tmp_path, capsys):
+    teacher, path = tmp_path / "teacher.pt", tmp_path / "tree.pt"
+    save_stock(teacher, task)
+    save_tree(path, task, data, objective="sokd", teacher=teacher)
+    state = torch.load(path, weights_only=False)
+    vars(state["cfg"]["model"]).update(changes)
+    torch.save(state, path)
+    err = command_line(capsys, "export", path, tmp_path / "out", "--leaf", "bridge")[2]
+    assert err == f"tsa-fairseq: error: {message.format(path=path)}\n"
+
+
 def test_a_tree_without_a_bridge(tree, tmp_path, capsys):
     err = command_line(capsys, "export", tree, tmp_path / "out", "--leaf", "bridge")[2]
     assert err == (

@@ -11,6 +11,7 @@ from fairseq.models import ARCH_CONFIG_REGISTRY
 from torch import Tensor
 
 from tsa_fairseq.errors import UsageError
+from tsa_fairseq.files.building import in_one_line
 from tsa_fairseq.files.checkpoint import (
     architecture,
     check_fits,
@@ -140,6 +141,10 @@ class TreeCheckpoint:
             raise UsageError(
                 f"--leaf: got 'bridge'; '{self.path}' has none, which --kd-objective sokd trains"
             )
+        if not getattr(self.arguments, "kd_teacher_layout", None):
+            raise UsageError(
+                f"--leaf: got 'bridge'; '{self.path}' does not say how large its teacher is"
+            )
         path = teacher or self.arguments.kd_teacher
         if not os.path.isfile(path):
             given = f"'{path}' does not exist"
@@ -162,7 +167,9 @@ class TreeCheckpoint:
         """
         task = dictionaries.task()
         improved = Teacher(teacher, task)
-        stored_bridge(self.arguments, self.state["model"], task).improve(improved)
+        with in_one_line(self.path, "CHECKPOINT"):
+            bridge = stored_bridge(self.arguments, self.state["model"], task)
+        bridge.improve(improved)
         # The output matrix is the bridge's now. Encoder and decoder cannot share embeddings without
         # sharing it, too: each has its own.
         arguments = {**vars(improved.arguments), **dict.fromkeys(_SHARED, False)}
