@@ -9,6 +9,7 @@ import zipfile
 
 import pytest
 import torch
+from fairseq.tasks.translation import TranslationTask
 from helpers import save_stock, save_tree
 from hostile import DOORS, STOCK_DOORS, TREE_DOORS, bring, command, fields_of, place
 from hypothesis import HealthCheck, given, settings
@@ -471,6 +472,70 @@ def test_sizes_that_the_file_does_not_have(name, kind, door, at):
         "vocabulary"
     )
     assert found == (teacher if said is None else fits)
+
+
+def without(state, *parts):
+    """A state of the same checkpoint that lacks some parameters."""
+    left = {n: t for n, t in state["model"].items() if not any(part in n for part in parts)}
+    return {**copy.deepcopy(state), "model": left}
+
+
+def claims_wide_layers(at):
+    state = without(at.stock, ".fc1.", ".fc2.")
+    fields_of(state, "model").update(encoder_ffn_embed_dim=60000, decoder_ffn_embed_dim=60000)
+    return state
+
+
+def claims_many_leaves(at):
+    state = without(at.tree, ".peers.", ".leaf_norms.")
+    fields_of(state, "model")["tree"] = f"1[{','.join(['2'] * 100)}]"
+    return state
+
+
+def claims_parts_of_one(at):
+    """All matrices of the layers of one shape are the same one of the file."""
+    state = without(at.stock)
+    shapes: dict[torch.Size, torch.Tensor] = {}
+    for name, tensor in state["model"].items():
+        if ".layers." in name and tensor.dim() == 2:
+            state["model"][name] = shapes.setdefault(tensor.shape, tensor)
+    return state
+
+
+CLAIMS = {
+    "wide layers": ("stock", claims_wide_layers, "Missing key(s) in state_dict: "),
+    "many leaves": ("tree", claims_many_leaves, "Missing key(s) in state_dict: "),
+    "parts of one": ("stock", claims_parts_of_one, "they take 15,080 numbers, and it holds 4,072"),
+}
+
+
+@pytest.mark.parametrize("case", CLAIMS)
+def test_nothing_is_built_of_what_the_file_does_not_hold(case, at, monkeypatch):
+    kind, claim, said = CLAIMS[case]
+    torch.save(claim(at), at.path)
+    devices = set()
+    build = TranslationTask.build_model
+
+    def watched(*args, **kwargs):
+        model = build(*args, **kwargs)
+        devices.update(parameter.device.type for parameter in model.parameters())
+        return model
+
+    monkeypatch.setattr(TranslationTask, "build_model", watched)
+    found = bring(at, kind, "load")
+    assert found.startswith(f"path: '{at.path}' does not fit its own arguments: {said}")
+    assert devices == {"meta"}
+
+
+def test_windows_on_one_storage(at):
+    """A small file's one storage, seen as many large parameters that overlap."""
+    state = without(at.stock)
+    numbers = torch.zeros(2000)
+    state["model"].update({f"more.{start}": numbers[start:] for start in range(9)})
+    torch.save(state, at.path)
+    assert bring(at, "stock", "load") == (
+        f"path: '{at.path}' is refused: its parameters lie in each other, more than the file holds"
+    )
 
 
 BRIDGES = {

@@ -1,6 +1,7 @@
 """Folders of others: damaged data under ``--leaf best``, and garbage beside a CTranslate2 model."""
 
 import json
+import os
 
 import pytest
 from fairseq.data import Dictionary
@@ -68,6 +69,17 @@ def test_a_number_of_no_word(valid, tree, tmp_path, capsys):
     )
 
 
+def test_a_pipe_among_validation_data(valid, tree, tmp_path, capsys):
+    """Who opens it waits for somebody to write."""
+    file = valid / "valid.de-en.en.idx"
+    file.unlink()
+    os.mkfifo(file)
+    assert best(capsys, tree, tmp_path) == (
+        f"--data: the valid data of '{valid}' are damaged: 'valid.de-en.en.idx' is no file; "
+        "expected what fairseq-preprocess made"
+    )
+
+
 @pytest.fixture(scope="module")
 def served(made_up, tmp_path_factory):
     """A CTranslate2 folder of its own, whose files are put back."""
@@ -131,6 +143,25 @@ def test_garbage_for_its_vocabulary(content, served):
     refused = f"path: CTranslate2 refuses '{served}': "
     ours = f"path: '{served / name}' is no list of words, as CTranslate2 writes it"
     assert said == ours or said.startswith(refused)
+
+
+@pytest.mark.parametrize("name", ["config.json", "model.spm"])
+def test_a_pipe_beside_its_model(name, served):
+    """CTranslate2 would wait for somebody to write."""
+    file, kept = served / name, served.parent / name
+    there = file.exists()
+    if there:
+        file.rename(kept)
+    os.mkfifo(file)
+    try:
+        with pytest.raises(
+            UsageError, match=exactly(f"path: '{file}' is no file; expected what an export made")
+        ):
+            tsa_fairseq.load(served)
+    finally:
+        file.unlink()
+        if there:
+            kept.rename(file)
 
 
 @pytest.mark.parametrize("content", [b"", b"x" * 100, b"\x06\x00\x00\x00" * 50])

@@ -4,11 +4,11 @@ import dataclasses
 from argparse import Namespace
 from typing import Any
 
-from fairseq import checkpoint_utils
+from fairseq import checkpoint_utils, tasks
 from fairseq.dataclass.configs import CommonConfig, DatasetConfig, GenerationConfig
 from omegaconf import OmegaConf
 
-from tsa_fairseq.files.building import in_one_line
+from tsa_fairseq.files.building import check_outline, in_one_line
 from tsa_fairseq.files.checkpoint import model_arguments
 from tsa_fairseq.files.task_dictionaries import with_task_files
 
@@ -59,5 +59,7 @@ def build(
         "optimizer_history": state.get("optimizer_history") or [],
     }
     with in_one_line(path, flag):
-        models, _, of_fairseq = checkpoint_utils.load_model_ensemble_and_task([path], state=checked)
+        of_fairseq = tasks.setup_task(made.task)
+        check_outline(lambda: of_fairseq.build_model(made.model), checked["model"])
+        models, _ = checkpoint_utils.load_model_ensemble([path], task=of_fairseq, state=checked)
     return models[0], made, of_fairseq

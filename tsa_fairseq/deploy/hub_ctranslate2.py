@@ -62,6 +62,9 @@ class CTranslate2Translator(TextTranslator):
             )
         import ctranslate2
 
+        for file in sorted(self._folder.iterdir()):
+            if not (file.is_file() or file.is_dir()):  # one that is a pipe is waited for
+                raise UsageError(f"path: '{file}' is no file; expected what an export made")
         if self._options["device"] == "cuda" and not ctranslate2.get_cuda_device_count():
             raise UsageError("device: got 'cuda'; CTranslate2 sees no GPU here; expected cpu")
         try:

@@ -1,11 +1,40 @@
-"""What fairseq says of a checkpoint that it cannot build, in one line."""
+"""Before fairseq builds a checkpoint's model, and what it says if it cannot, in one line."""
 
-from collections.abc import Iterator
+import warnings
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import Module
+from torch.overrides import TorchFunctionMode
 
 from tsa_fairseq.errors import UsageError
+from tsa_fairseq.files.checkpoint import count_parameters
 
 _LONGEST = 200
+# What fills a parameter.
+_FILLS = (Tensor.normal_, Tensor.uniform_, Tensor.fill_, Tensor.zero_, Tensor.copy_)
+
+
+class _WithoutMemory(TorchFunctionMode):
+    """Parameters get a shape alone, and whatever would fill one does nothing.
+
+    ``torch.device("meta")`` alone would import a second's worth of torch to fill nothing with.
+    """
+
+    def __torch_function__(
+        self, function: Any, types: Any, args: Any = (), kwargs: Any = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        if function is torch.empty:
+            return function(*args, **{**kwargs, "device": "meta"})
+        if function in _FILLS or getattr(function, "__module__", None) == torch.nn.init.__name__:
+            filled: Tensor = args[0] if args else kwargs["tensor"]
+            if filled.is_meta:
+                return filled
+        return function(*args, **kwargs)
 
 
 @contextmanager
@@ -29,6 +58,30 @@ def in_one_line(path: str, flag: str) -> Iterator[None]:
         raise UsageError(
             f"{flag}: '{path}' does not fit its own arguments: {reason(error)}"
         ) from error
+
+
+def check_outline(make: Callable[[], Module], parameters: Mapping[str, Tensor]) -> None:
+    """Refuse a file that holds less than its arguments would have built.
+
+    The model is made without memory for its parameters, and the file's are laid over it: of a small
+    file that claims a large model, nothing large is ever made.
+
+    Args:
+        make: builds the model.
+        parameters: the file's.
+
+    Raises:
+        RuntimeError: some are missing, too many, or of another size; torch says which.
+        ValueError: one of the file's stands for several of the model's.
+    """
+    with _WithoutMemory(), torch.random.fork_rng(devices=[]), warnings.catch_warnings():
+        outline = make()
+        warnings.simplefilter("ignore")  # that nothing is copied into what has no memory
+        outline.load_state_dict(dict(parameters), strict=True)
+    takes = sum(parameter.numel() for parameter in outline.parameters())
+    holds = count_parameters(dict(parameters))
+    if takes > holds:
+        raise ValueError(f"they take {takes:,} numbers, and it holds {holds:,}")
 
 
 def reason(error: Exception) -> str:

@@ -114,9 +114,13 @@ class Pieces:
                 f"{flag}: '{path}' is neither a sentencepiece model nor codes of subword-nmt"
             ) from None
         unknown = self.model.unk_id()
-        self._stand_in = next(
-            chr(number) for number in _PRIVATE if self.model.piece_to_id(chr(number)) == unknown
-        )
+        spare = (chr(n) for n in _PRIVATE if self.model.piece_to_id(chr(n)) == unknown)
+        self._stand_in = next(spare, None)
+        if self._stand_in is None:
+            raise UsageError(
+                f"{flag}: '{path}' has every private character of Unicode for a piece; expected "
+                "one left over, for unknown words"
+            )
 
     def cut(self, text: str) -> list[str]:
         """The pieces of a text."""

@@ -18,7 +18,7 @@ from fairseq.models.transformer import TransformerModel
 from torch import Tensor
 
 from tsa_fairseq.errors import UsageError
-from tsa_fairseq.files.building import in_one_line
+from tsa_fairseq.files.building import check_outline, in_one_line
 from tsa_fairseq.files.checkpoint import (
     architecture,
     check_fits,
@@ -77,6 +77,7 @@ class Teacher:
         # the parameters are in the file: nothing else is read
         args.encoder_embed_path = args.decoder_embed_path = None
         with in_one_line(path, KD_TEACHER):
+            check_outline(lambda: TransformerModel.build_model(args, task), state["model"])
             with torch.random.fork_rng(devices=[]):  # what is drawn here is overwritten
                 model = TransformerModel.build_model(args, task)
             model.load_state_dict(state["model"], strict=True)
