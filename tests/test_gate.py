@@ -201,6 +201,7 @@ def test_fields_of_others_are_those_of_their_parsers(part, tree):
         (kinds.languages(), ["de", "sr"], ["de", "sr"]),
         (kinds.texts(), ("a", "b"), ["a", "b"]),
         (kinds.json_object(), '{"beam": 4, "a": [1]}', '{"beam": 4, "a": [1]}'),
+        (kinds.json_object(), '{"beam": 4,\n\t"a": [1]}\n', '{"beam": 4, "a": [1]}'),
         (kinds.yes_or_no(), True, True),
         (kinds.text(), "/a b/\u3000c", "/a b/\u3000c"),
         (kinds.nothing(), "/etc/passwd", None),

@@ -7,8 +7,11 @@ import subprocess
 import time
 
 import pytest
+from helpers import exactly
 from trainings import TREE_ONLY, arguments, errors, finished, start, updates_of, wait_for
 
+from tsa_fairseq.errors import UsageError
+from tsa_fairseq.plugin.lock import hold_folder
 from tsa_fairseq.plugin.restore import torn
 
 SAVING = ["--save-interval-updates", "1", "--keep-interval-updates", "2"]
@@ -133,3 +136,11 @@ def test_a_folder_that_is_read_only(digits, tmp_path, monkeypatch):
         )
     finally:
         subprocess.run(["umount", save], check=True)
+
+
+@pytest.mark.skipif(not os.path.isdir("/proc"), reason="a file system where nobody makes a folder")
+def test_a_folder_that_cannot_be_made():
+    """However free its parent says to be written to."""
+    message = "--save-dir: '/proc/x' cannot be written to: No such file or directory; expected one"
+    with pytest.raises(UsageError, match=exactly(f"{message} that can")):
+        hold_folder("/proc/x", object())

@@ -73,6 +73,61 @@ def test_another_function_is_refused(flags, what, theirs, last):
         parsed(last, *flags)
 
 
+def test_another_criterion_is_refused(last):
+    with pytest.raises(
+        UsageError,
+        match=exactly(
+            f"--criterion: got 'cross_entropy', but '{last}' was trained with "
+            "TSAOnlineKDCriterion; expected --criterion tsa_online_kd or another --save-dir, or "
+            "--reset-optimizer to start anew from its parameters"
+        ),
+    ):
+        parsed(last, "--criterion", "cross_entropy")
+
+
+@pytest.mark.parametrize(
+    ("flags", "ours"),
+    [
+        (["--optimizer", "sgd", "--lr", "1"], "SGD"),
+        (["--optimizer", "adam", "--fp16"], "FP16Optimizer"),
+        (["--optimizer", "adam", "--bf16"], "FP16Optimizer"),
+        (["--optimizer", "adam", "--amp"], "AMPOptimizer"),
+        (["--optimizer", "adam", "--memory-efficient-fp16"], "MemoryEfficientFP16Optimizer"),
+    ],
+)
+def test_another_optimizer_or_precision_is_refused(flags, ours, last):
+    message = (
+        f"--optimizer: got what fairseq calls {ours}, but '{last}' was trained with FairseqAdam; "
+        "expected the same --optimizer and precision (--fp16, --bf16, --amp, "
+        "--memory-efficient-fp16), or --reset-optimizer to start anew from its parameters"
+    )
+    with pytest.raises(UsageError, match=exactly(message)):
+        parsed(last, *flags)
+    parsed(last, *flags, "--reset-optimizer")
+    parsed(last, "--optimizer", "adam")
+
+
+def test_a_checkpoint_to_go_on_from_that_is_not_there(last, tmp_path):
+    """fairseq would begin anew, without a word."""
+    path = tmp_path / "gone.pt"
+    with pytest.raises(
+        UsageError, match=exactly(f"--restore-file: '{path}' does not exist or is not a file")
+    ):
+        parsed(last, "--restore-file", str(path))
+
+
+def test_a_checkpoint_of_an_early_torch_is_not_torn(last):
+    torch.save(torch.load(last, weights_only=True), last, _use_new_zipfile_serialization=False)
+    with pytest.raises(
+        UsageError,
+        match=exactly(
+            f"--restore-file: '{last}' is in the format of torch before 1.6, which cannot be "
+            "verified; expected it saved again by a newer torch, where it is trusted"
+        ),
+    ):
+        parsed(last)
+
+
 def test_starting_anew_may_be_another_function(last):
     """What has the same parameters; another size is found when they are loaded."""
     args = parsed(last, "--tree", "1[2,1[1,1]]", "--decoder-layers", "3", "--reset-optimizer")

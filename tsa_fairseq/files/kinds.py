@@ -202,7 +202,8 @@ def json_object(fields: Mapping[str, Kind] | None = None) -> Kind:
     """A text in JSON, of an object with such fields, or with any that are plain; others go."""
 
     def read(value: Any) -> str:
-        _need(value, is_plain_text(value))
+        # what a shell's script writes over several lines is one object all the same
+        _need(value, type(value) is str and is_plain_text(" ".join(value.split())))
         try:
             found = json.loads(value)
         except RecursionError:

@@ -39,7 +39,7 @@ _OF_MODEL = {
     r"quant_noise_pq_block_size": _WIDTH,
     r"\w*(dropout|layerdrop)|quant_noise_(pq|scalar)": _FRACTION,
     r"base_(layers|sublayers|shuffle)": kinds.whole(0, 64),
-    r"adaptive_softmax_factor": kinds.number(1, 2**16),
+    r"adaptive_softmax_factor": kinds.number(1e-3, 2**16),
     r"(encoder|decoder)_layers_to_keep": kinds.layer_numbers(),
     r"adaptive_softmax_cutoff": kinds.whole_numbers(1, 2**31),
     r"(encoder|decoder)_xformers_att_config": kinds.literal(),

@@ -17,6 +17,7 @@ from fairseq.modules.transformer_layer import TransformerDecoderLayerBase
 from torch import Tensor, nn
 
 from tsa_fairseq.errors import UsageError
+from tsa_fairseq.files.building import check_outline
 from tsa_fairseq.objectives import OBJECTIVES
 from tsa_fairseq.plugin.teacher import Teacher, TeacherOutput
 from tsa_fairseq.tree.decoder import TreeDecoder
@@ -203,9 +204,15 @@ def bridge_layers(args: Namespace, most: int) -> int:
 
 
 def stored_bridge(args: Namespace, state: Mapping[str, Tensor], task: Any) -> Bridge:
-    """The bridge of a checkpoint, from the model's arguments and its state."""
-    bridge, lead = _build_bridge(args, task), f"{HEADS_PREFIX}bridge."
-    bridge.load_state_dict({n.removeprefix(lead): state[n] for n in state if n.startswith(lead)})
+    """The bridge of a checkpoint, from the model's arguments and its state.
+
+    Raises: as :func:`tsa_fairseq.files.building.check_outline` does.
+    """
+    lead = f"{HEADS_PREFIX}bridge."
+    parameters = {n.removeprefix(lead): state[n] for n in state if n.startswith(lead)}
+    check_outline(lambda: _build_bridge(args, task), parameters)
+    bridge = _build_bridge(args, task)
+    bridge.load_state_dict(parameters)
     return bridge
 
 

@@ -55,7 +55,10 @@ def hold_folder(folder: str, owner: object) -> None:
         UsageError: one is in there.
     """
     place = Path(folder)
-    place.mkdir(parents=True, exist_ok=True)
+    try:
+        place.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise _unwritable(place, error) from None
     key = str(place.resolve())
     if key in _held:
         return
@@ -87,9 +90,13 @@ def _open(place: Path) -> int | None:
     except OSError as error:
         if error.errno in _NO_LOCKS:
             return None
-        raise UsageError(
-            f"{SAVE_DIR}: '{place}' cannot be written to: {error.strerror}; expected one that can"
-        ) from None
+        raise _unwritable(place, error) from None
+
+
+def _unwritable(place: Path, error: OSError) -> UsageError:
+    return UsageError(
+        f"{SAVE_DIR}: '{place}' cannot be written to: {error.strerror}; expected one that can"
+    )
 
 
 def _take(descriptor: int, folder: str, shared: bool = False) -> bool:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from tsa_fairseq.errors import UsageError
+from tsa_fairseq.files.archive import Damaged, check_not_early
 from tsa_fairseq.files.checkpoint import read_checkpoint
 from tsa_fairseq.files.names import check_exists
 
@@ -44,11 +45,13 @@ def avoid_torn_checkpoint(args: Namespace) -> None:
         args: parsed by fairseq-train; ``restore_file`` becomes the other one.
 
     Raises:
-        UsageError: no other is whole, or the torn file is one that a flag names; or the file of
-            ``--finetune-from-model`` is missing.
+        UsageError: no other is whole, or the torn file is one that a flag names; or a file that a
+            flag names is missing.
     """
     flag, path = to_resume(args)
     if path is None:
+        if args.restore_file != LAST:  # fairseq would begin anew, without a word
+            check_exists(args.restore_file, RESTORE)
         if args.finetune_from_model is None:
             return
         flag, path = FINETUNE, args.finetune_from_model
@@ -121,6 +124,10 @@ def _updates(path: str) -> int | None:
 
 
 def _unreadable(path: str) -> str | None:
+    try:
+        check_not_early(path)
+    except Damaged:
+        return None  # whole or not, it is refused where it is read, in better words
     try:
         read_checkpoint(path, RESTORE, lazy=True)
     except UsageError:

@@ -5,6 +5,9 @@ import os
 from argparse import Namespace
 from typing import Any, NamedTuple
 
+from fairseq.criterions import CRITERION_REGISTRY
+from fairseq.optim import OPTIMIZER_REGISTRY
+
 from tsa_fairseq.errors import UsageError
 from tsa_fairseq.files.checkpoint import model_arguments, read_checkpoint
 from tsa_fairseq.files.checksums import checksum
@@ -41,8 +44,8 @@ def follow_checkpoint(args: Namespace) -> Followed | None:
 
     Raises:
         UsageError: the file cannot be read; there is no optimizer state to go on with; another
-            objective, teacher or number of the bridge's layers than the checkpoint's; or a teacher
-            that is gone.
+            criterion, optimizer, precision, objective, teacher or number of the bridge's layers
+            than the checkpoint's; or a teacher that is gone.
     """
     flag, path = to_resume(args)
     if path is None or args.reset_optimizer:
@@ -50,6 +53,7 @@ def follow_checkpoint(args: Namespace) -> Followed | None:
     state = read_checkpoint(path, flag, lazy=True)
     stored = model_arguments(state)
     _check_optimizer(flag, path, state, stored)
+    _check_classes(args, path, state)
     take_shape(args, stored, path)
     _follow_objective(args, stored, path)
     return Followed(path, stored)
@@ -107,6 +111,45 @@ def _check_optimizer(flag: str, path: str, state: dict[str, Any], stored: Namesp
         "training from its parameters, --finetune-from-model with a new --save-dir, or "
         f"--reset-optimizer{tree}"
     )
+
+
+def _check_classes(args: Namespace, path: str, state: dict[str, Any]) -> None:
+    """fairseq asserts these when all data are read; of half precision, the optimizer is another."""
+    history = state.get("optimizer_history")
+    last = history[-1] if history else {}
+    theirs = last.get("criterion_name")
+    ours = CRITERION_REGISTRY.get(getattr(args, "criterion", None))
+    if None not in (theirs, ours) and ours.__name__ != theirs:
+        named = [
+            f"--criterion {n}" for n, one in CRITERION_REGISTRY.items() if one.__name__ == theirs
+        ]
+        raise UsageError(
+            f"--criterion: got '{args.criterion}', but '{path}' was trained with {theirs}; "
+            f"expected {' or '.join([*named, 'another --save-dir'])}, or --reset-optimizer to "
+            "start anew from its parameters"
+        )
+    theirs, mine = last.get("optimizer_name"), _optimizer(args)
+    if None not in (theirs, mine) and mine != theirs:
+        raise UsageError(
+            f"--optimizer: got what fairseq calls {mine}, but '{path}' was trained with {theirs}; "
+            "expected the same --optimizer and precision (--fp16, --bf16, --amp, "
+            "--memory-efficient-fp16), or --reset-optimizer to start anew from its parameters"
+        )
+
+
+def _optimizer(args: Namespace) -> str | None:
+    """The name of the class that fairseq's trainer makes; None if it cannot be told."""
+    given = {name for name, value in vars(args).items() if value is True}
+    if "use_bmuf" in given:
+        return "FairseqBMUF"
+    if given & {"memory_efficient_fp16", "memory_efficient_bf16"}:
+        return "MemoryEfficientFP16Optimizer"
+    if "amp" in given:
+        return "AMPOptimizer"
+    if given & {"fp16", "bf16"}:
+        return "FP16Optimizer"
+    optimizer = OPTIMIZER_REGISTRY.get(getattr(args, "optimizer", None))
+    return None if optimizer is None else str(optimizer.__name__)
 
 
 def _predicts_once(stored: Any) -> bool:
