@@ -14,9 +14,10 @@ from omegaconf import OmegaConf
 
 import tsa_fairseq
 from tsa_fairseq.errors import UsageError
-from tsa_fairseq.files import kinds, known_fields
+from tsa_fairseq.files import kinds, known_fields, plain
 from tsa_fairseq.files.checkpoint import read_checkpoint
-from tsa_fairseq.files.gate import Refused, checked_state
+from tsa_fairseq.files.gate import checked_state
+from tsa_fairseq.files.refused import Refused
 from tsa_fairseq.plugin.teacher import Teacher
 
 FIELDS = ["adaptive_softmax_cutoff", "decoder_xformers_att_config", "encoder_xformers_att_config"]
@@ -253,7 +254,6 @@ def test_kinds_refuse(kind, value):
 
 @pytest.mark.parametrize(("given", "read"), [("8", 8), (8, 8)])
 def test_a_width_that_fairseq_stores_as_a_text(given, read):
-    from tsa_fairseq.files import kinds
 
     assert kinds.whole_text(1, 16).read(given) == read
     for other in ("17", "0", "-8", "8.0", "٣", "", True, None):
@@ -267,8 +267,8 @@ def test_a_field_has_not_any_number_of_values():
     for _ in range(3):
         value = [value] * 60
     began = time.process_time()
-    assert not kinds.is_plain(value)
-    assert kinds.is_plain([[1, 2.5, None, "x"], {"a": (True,)}])
+    assert not plain.is_plain(value)
+    assert plain.is_plain([[1, 2.5, None, "x"], {"a": (True,)}])
     assert time.process_time() - began < 1
 
 

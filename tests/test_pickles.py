@@ -17,7 +17,8 @@ from omegaconf import OmegaConf
 
 from tsa_fairseq.errors import UsageError
 from tsa_fairseq.files.checkpoint import load_safely
-from tsa_fairseq.files.pickles import Unexpected, check_pickle
+from tsa_fairseq.files.pickle_values import Unexpected
+from tsa_fairseq.files.pickles import check_pickle
 
 # Written by hand: protocol 2, then what follows; "." ends it.
 BEGIN = b"\x80\x02"

@@ -13,10 +13,12 @@ import torch
 
 from tsa_fairseq.errors import UsageError
 from tsa_fairseq.files.archive import Damaged, check_archive, check_not_early, is_archive
-from tsa_fairseq.files.gate import Refused, checked_state
+from tsa_fairseq.files.gate import checked_state
 from tsa_fairseq.files.names import check_exists
 from tsa_fairseq.files.parameters import check_sizes, checked_parameters, own_copy
-from tsa_fairseq.files.pickles import Unexpected, check_pickle
+from tsa_fairseq.files.pickle_values import Unexpected
+from tsa_fairseq.files.pickles import check_pickle
+from tsa_fairseq.files.refused import Refused
 
 # What of a state dict is no parameter.
 _BUFFERS = (".version", "._float_tensor")

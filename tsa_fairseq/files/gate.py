@@ -8,7 +8,7 @@ built from, but for its numbers.
 import dataclasses
 import os
 from argparse import Namespace
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from fairseq.dataclass.configs import (
@@ -22,6 +22,8 @@ from omegaconf import DictConfig, OmegaConf
 
 from tsa_fairseq.files import kinds, known_fields
 from tsa_fairseq.files.kinds import Kind
+from tsa_fairseq.files.plain import is_plain_text
+from tsa_fairseq.files.refused import Refused, shown
 
 # Of the configuration, beside model, task and criterion: their numbers are kept.
 _SECTIONS: dict[str, type[Any]] = {
@@ -34,10 +36,6 @@ _SECTIONS: dict[str, type[Any]] = {
 _NESTED = ("encoder", "decoder", "quant_noise")
 _NUMBER = kinds.number(-1e30, 1e30)
 _COUNT = kinds.whole(0, 2**63 - 1)
-
-
-class Refused(ValueError):
-    """What is wrong with a checkpoint, in words that go on after its name."""
 
 
 def checked_state(state: Any) -> dict[str, Any]:
@@ -124,7 +122,7 @@ def _model(given: dict[str, Any], layout: type) -> Any:
     if None in models or len(models) > 1:
         name = next(iter(kept.values()))
         raise Refused(
-            f"is a model of --arch {name if kinds.is_plain_text(name) else shown(name)}; expected "
+            f"is a model of --arch {name if is_plain_text(name) else shown(name)}; expected "
             "a tsa_transformer or fairseq's transformer"
         )
     ours = any(name.startswith(("tree", "kd_")) for name in given)
@@ -149,7 +147,7 @@ def _task(given: dict[str, Any], layout: type) -> Any:
     name = _first(given, "_name", "task", default="translation")
     if type(name) is not str or name not in known_fields.TASKS:
         raise Refused(
-            f"is of --task {name if kinds.is_plain_text(name) else shown(name)}; expected "
+            f"is of --task {name if is_plain_text(name) else shown(name)}; expected "
             f"{' or '.join(known_fields.TASKS)}"
         )
     data = given.get("data")
@@ -220,7 +218,7 @@ def _history(state: Mapping[str, Any]) -> list[dict[str, Any]] | None:
         return []
     last, found = given[-1], {}
     for name in ("criterion_name", "optimizer_name"):
-        if kinds.is_plain_text(last.get(name)) and last[name].isidentifier():
+        if is_plain_text(last.get(name)) and last[name].isidentifier():
             found[name] = last[name]
     if "lr_scheduler_state" in last:
         found["lr_scheduler_state"] = _only_numbers(last["lr_scheduler_state"])
@@ -255,7 +253,7 @@ def _only_numbers(given: Any) -> dict[str, Any]:
     return {
         name: value
         for name, value in _mapping(given, "history").items()
-        if kinds.is_plain_text(name) and (type(value) is bool or _fits(_NUMBER, value))
+        if is_plain_text(name) and (type(value) is bool or _fits(_NUMBER, value))
     }
 
 
@@ -265,16 +263,3 @@ def _fits(kind: Kind, value: Any) -> bool:
     except (ValueError, OverflowError):
         return False
     return True
-
-
-def shown(value: Any) -> str:
-    """A value of a file, in so many words that a line can hold it."""
-    if isinstance(value, (Mapping, Sequence)) and not isinstance(value, (str, bytes)):
-        return f"a {type(value).__name__} of {len(value):,}"
-    if type(value) in (str, bytes):
-        if type(value) is bytes:
-            return "bytes"
-        start = value[:40]
-        return f"'{start if start.isprintable() else ascii(start)[1:-1]}'"
-    known = value is None or type(value) in (bool, int, float)
-    return f"{value!r:.40}" if known else f"a {type(value).__name__}"

@@ -4,23 +4,17 @@ None of them looks up a name or runs anything: a text that fairseq would evaluat
 literal, and the literal is what is handed on.
 """
 
-import ast
 import json
 import math
 import re
-import unicodedata
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-# Longer texts, deeper nests and larger lists than any of fairseq's.
-_LENGTH, _DEPTH, _ITEMS = 4096, 6, 4096
-# In all, of one field: as many as a hundred languages have pairs, and more.
-_VALUES = 4 * _ITEMS
-# Of what fairseq's configurations are read by: a reference to elsewhere, and a value left open.
-_REFERENCES = ("${", "???")
+from tsa_fairseq.files.plain import ITEMS, VALUES, is_plain, is_plain_text, literal_of
+
 _LANGUAGE = re.compile(r"\w[\w.@+-]{0,63}")
 
 
@@ -133,7 +127,7 @@ def languages() -> Kind:
 
     def read(value: Any) -> Any:
         found = value.split(",") if type(value) is str else value
-        fits = type(found) in (list, tuple) and len(found) <= _VALUES
+        fits = type(found) in (list, tuple) and len(found) <= VALUES
         named = fits and all(type(one) is str and _LANGUAGE.fullmatch(one) for one in found)
         _need(value, named)
         return value if type(value) is str else list(value)
@@ -158,7 +152,7 @@ def whole_numbers(least: int, most: int) -> Kind:
         found = literal_of(value) if type(value) is str else value
         found = list(found) if type(found) in (list, tuple) else [found]
         found = [] if found == [None] else found
-        return [one.read(item) for item in _need(found, len(found) <= _ITEMS)]
+        return [one.read(item) for item in _need(found, len(found) <= ITEMS)]
 
     return Kind("numbers or a list of them", read, evaluated=True)
 
@@ -176,7 +170,7 @@ def texts() -> Kind:
 
     def read(value: Any) -> Any:
         found = [value] if type(value) is str else value
-        fits = type(found) in (list, tuple) and len(found) <= _ITEMS
+        fits = type(found) in (list, tuple) and len(found) <= ITEMS
         _need(value, fits and all(map(is_plain_text, found)))
         return value if type(value) is str else list(value)
 
@@ -219,61 +213,6 @@ def json_object(fields: Mapping[str, Kind] | None = None) -> Kind:
 def nothing() -> Kind:
     """A field that is not followed, whatever it says."""
     return Kind("nothing", lambda value: None)
-
-
-def is_plain_text(value: Any) -> bool:
-    """Whether it is one line of text that refers to nothing."""
-    return (
-        type(value) is str
-        and len(value) <= _LENGTH
-        and all(c.isprintable() or unicodedata.category(c) == "Zs" for c in value)
-        and not any(mark in value for mark in _REFERENCES)
-    )
-
-
-def is_plain(value: Any) -> bool:
-    """Whether it is made of numbers and lines of text alone, in lists and dictionaries.
-
-    Not too deep, and not too many: one list may stand in another a thousand times.
-    """
-    level, left = [value], _VALUES
-    for _ in range(_DEPTH + 1):
-        left -= len(level)
-        inside: list[Any] = []
-        for one in level:
-            if type(one) in (list, tuple):
-                inside += one
-            elif type(one) is dict:
-                if not all(map(is_plain_text, one)):
-                    return False
-                inside += one.values()
-            elif type(one) in (int, float):
-                if not math.isfinite(one):
-                    return False
-            elif not (one is None or type(one) is bool or is_plain_text(one)):
-                return False
-            if len(inside) > left:
-                return False
-        if not inside:
-            return True
-        level = inside
-    return False
-
-
-def literal_of(value: Any) -> Any:
-    """What a text says as a literal of Python; nothing of an empty one.
-
-    Raises:
-        ValueError: it is no text, or more than a literal.
-    """
-    if type(value) is not str or len(value) > _LENGTH:
-        raise ValueError("no literal")
-    if not value.strip():
-        return None
-    try:
-        return ast.literal_eval(value.strip())
-    except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError) as error:
-        raise ValueError("no literal") from error
 
 
 def _inside(name: str, value: Any, kind: Kind) -> Any:

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn import Parameter
 
-from tsa_fairseq.files.gate import Refused, shown
+from tsa_fairseq.files.refused import Refused, shown
 
 _DTYPES = (
     *(torch.float16, torch.bfloat16, torch.float32, torch.float64),
