@@ -1,6 +1,7 @@
 """The one exception this package raises for bad input, and warnings of what may be."""
 
 import logging
+import unicodedata
 from collections.abc import Sequence
 
 _LOGGER = logging.getLogger("tsa_fairseq")
@@ -14,6 +15,7 @@ class UsageError(ValueError, SystemExit):
     """
 
     def __init__(self, message: str) -> None:
+        message = visible(message, kept="")
         super().__init__(message)
         # ValueError comes first in the MRO, so SystemExit's own initialiser, which would set the
         # code that the interpreter prints, never runs.
@@ -30,6 +32,18 @@ def check_choice(flag: str, value: str | None, choices: Sequence[str]) -> None:
         raise UsageError(f"{flag}: got '{value}'; expected one of {', '.join(choices)}")
 
 
+def visible(text: str, kept: str = "\n\t") -> str:
+    """A text in which no character commands the terminal: names and words of files are others'.
+
+    Args:
+        text: to be printed.
+        kept: control characters that stay.
+    """
+    return "".join(
+        c if c in kept or unicodedata.category(c) != "Cc" else ascii(c)[1:-1] for c in text
+    )
+
+
 def warn(message: str) -> None:
     """One line, on standard error unless logging was set up otherwise."""
-    _LOGGER.warning("warning: %s", message)
+    _LOGGER.warning("warning: %s", visible(message, kept=""))

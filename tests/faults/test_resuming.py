@@ -11,7 +11,7 @@ from trainings import PLUGIN
 
 from tsa_fairseq.errors import UsageError
 
-MINE = ["--arch", "tsa_transformer", "--criterion", "tsa_online_kd", "--cpu"]
+MINE = ["--arch", "tsa_transformer", "--criterion", "tsa_online_kd"]
 
 
 @pytest.fixture
@@ -95,7 +95,8 @@ def test_another_criterion_is_refused(last):
         (["--optimizer", "adam", "--memory-efficient-fp16"], "MemoryEfficientFP16Optimizer"),
     ],
 )
-def test_another_optimizer_or_precision_is_refused(flags, ours, last):
+def test_another_optimizer_or_precision_is_refused(flags, ours, last, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     message = (
         f"--optimizer: got what fairseq calls {ours}, but '{last}' was trained with FairseqAdam; "
         "expected the same --optimizer and precision (--fp16, --bf16, --amp, "

@@ -19,7 +19,7 @@ from typing import NamedTuple
 
 import tsa_fairseq
 from tsa_fairseq.cli.progress import nobody_reads
-from tsa_fairseq.errors import UsageError
+from tsa_fairseq.errors import UsageError, visible
 
 
 class _Ended(BaseException):
@@ -78,7 +78,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 1
     if said is not None:
         try:
-            print(said, flush=True)
+            print(visible(said), flush=True)
         except BrokenPipeError:
             nobody_reads()
     return 0

@@ -12,6 +12,7 @@ import torch
 from tsa_fairseq.deploy.device import choose_device
 from tsa_fairseq.deploy.search import BEAM
 from tsa_fairseq.errors import UsageError
+from tsa_fairseq.files.binarised import kind_of_data
 from tsa_fairseq.files.building import reason
 from tsa_fairseq.files.subwords import kind_of
 
@@ -84,7 +85,8 @@ def leaf_scores(
     for file in sorted(Path(data).glob(f"{SUBSET}*")):
         if not file.is_file():  # one that is a pipe is waited for
             raise _damaged(data, f"'{file.name}' is no file")
-    model, _, task = build(state, path, "CHECKPOINT", {"data": data}, {})
+    kind = kind_of_data(file.with_suffix("") for file in Path(data).glob(f"{SUBSET}*.idx"))
+    model, _, task = build(state, path, "CHECKPOINT", {"data": data, "dataset_impl": kind}, {})
     try:
         task.load_dataset(SUBSET)
     except FileNotFoundError:

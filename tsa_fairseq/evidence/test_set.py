@@ -93,13 +93,14 @@ def read_data(folder: str, subset: str) -> tuple[list[str], list[str]]:
         )
     from fairseq.data import Dictionary, data_utils
 
+    from tsa_fairseq.files.binarised import kind_of_data
     from tsa_fairseq.files.subwords import kind_of
 
     sides = []
     for language in pairs[0].split("-"):
         words: Any = Dictionary.load(str(Path(folder) / f"dict.{language}.txt"))
         prefix = str(Path(folder) / f"{subset}.{pairs[0]}.{language}")
-        rows: Any = data_utils.load_indexed_dataset(prefix, words)
+        rows: Any = data_utils.load_indexed_dataset(prefix, words, kind_of_data([prefix]))
         if rows is None:
             raise UsageError(f"--data: '{folder}' has no {subset} data of '{language}'")
         kind = kind_of(words.symbols)

@@ -93,6 +93,9 @@ def write_file(out: str, write: Callable[[str], None], check: Callable[[], None]
     """
     partial = temporary(Path(os.path.abspath(out)), "new")
     try:
+        # of our own making: a link that lies under this name would be written through
+        partial.unlink(missing_ok=True)
+        os.close(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666))
         write(str(partial))
         check()
         # what appears in this very moment stays

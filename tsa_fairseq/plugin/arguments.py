@@ -22,6 +22,7 @@ from tsa_fairseq.plugin.kd_flags import (
     views_from_flags,
 )
 from tsa_fairseq.plugin.lock import check_folder
+from tsa_fairseq.plugin.precision import settle_precision
 from tsa_fairseq.plugin.processes import follow_processes
 from tsa_fairseq.plugin.restore import avoid_torn_checkpoint
 from tsa_fairseq.plugin.resume import Followed, follow_checkpoint
@@ -68,6 +69,7 @@ def complete_arguments(
 def _begin(args: Namespace) -> Followed | None:
     """What is to be known of a training before defaults hide what was given."""
     follow_processes(args)
+    settle_precision(args)
     check_folder(args.save_dir)
     if getattr(args, "kd_objective", None) is not None:
         check_name(args.kd_objective)

@@ -86,7 +86,9 @@ def _open(place: Path) -> int | None:
     if locks is None:
         return None
     try:
-        return os.open(place / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        # not a link to somewhere else, which would be written to
+        how = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
+        return os.open(place / LOCK, how, 0o644)
     except OSError as error:
         if error.errno in _NO_LOCKS:
             return None

@@ -1,8 +1,10 @@
 """Lines against updates, drawn by matplotlib as SVG that takes the page's colours."""
 
 import io
+import os
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from textwrap import wrap
 from typing import Any, cast
@@ -51,11 +53,26 @@ def check_matplotlib() -> None:
         UsageError: it is not installed.
     """
     try:
-        import matplotlib  # noqa: F401
+        with _elsewhere():
+            import matplotlib  # noqa: F401
     except ModuleNotFoundError:
         raise UsageError(
             "report: draws with matplotlib, which is not installed: pip install matplotlib"
         ) from None
+
+
+@contextmanager
+def _elsewhere() -> Iterator[None]:
+    """Away from the folder of the call, of whose ``matplotlibrc`` matplotlib would make settings.
+
+    That may be a run of somebody else's, and settings start programs.
+    """
+    before = os.getcwd()
+    os.chdir(os.path.dirname(__file__))
+    try:
+        yield
+    finally:
+        os.chdir(before)
 
 
 def figure(name: str, title: str, unit: str, lines: Sequence[Line]) -> Markup:
@@ -162,7 +179,9 @@ def _drawing(name: str, size: tuple[float, float], draw: Callable[[Any], None]) 
         "grid.color": _GRID,
         "grid.linewidth": 0.6,
     }
-    with matplotlib.rc_context(cast(Any, settings)):
+    with matplotlib.rc_context():
+        matplotlib.rcdefaults()  # the page looks alike whoever draws it
+        matplotlib.rcParams.update(cast(Any, settings))
         drawn = Figure(figsize=size, layout="constrained")
         drawn.patch.set_visible(False)
         axis = drawn.subplots()
