@@ -9,6 +9,7 @@ Interrupted in any way, the same call goes on with the same runs, and ends where
 """
 
 import argparse
+import logging
 import sys
 from pathlib import Path
 
@@ -108,6 +109,8 @@ def parser() -> argparse.ArgumentParser:
 def main() -> int:
     """Do what was asked; 1 and one line for what cannot be done."""
     args = parser().parse_args()
+    for loud in ("matplotlib", "sacrebleu"):  # of which fonts, and what is being resampled
+        logging.getLogger(loud).setLevel(logging.WARNING)
     try:
         args.do(args)
     except StudyError as error:

@@ -12,7 +12,7 @@ from helpers import command_line
 
 from tsa_fairseq.report.html import Markup, join, tag, typeset
 from tsa_fairseq.report.marks import marked
-from tsa_fairseq.report.plots import Line, figure
+from tsa_fairseq.report.plots import Line, figure, forest
 from tsa_fairseq.report.tree_drawing import Leaf, tree
 from tsa_fairseq.tree.topology import Topology
 
@@ -395,6 +395,12 @@ def test_a_plot_takes_the_pages_colours():
     assert "A title. Lines against updates, in bits: a from 3 at update 0 to 1 at 20." in drawn
     references = re.findall(r"(?:url\(#|href=\"#)([\w-]+)", drawn)
     assert references and all(f'id="{name}"' in drawn for name in references)
+
+
+def test_a_name_is_no_formula():
+    """matplotlib would read one between two signs of dollar, and fail at this."""
+    drawn = forest("plot", "A title", "BLEU", {"$x^$": (1.0, 0.5, 1.5)})
+    assert "$x^$" in drawn
 
 
 def test_a_tree_drawn():

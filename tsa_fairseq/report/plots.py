@@ -163,6 +163,7 @@ def _drawing(name: str, size: tuple[float, float], draw: Callable[[Any], None]) 
     from matplotlib.figure import Figure
 
     settings: dict[str, Any] = {
+        "text.parse_math": False,  # names are not formulas
         "svg.fonttype": "none",
         "svg.hashsalt": name,
         "font.size": 11,
