@@ -1,14 +1,19 @@
 """Every command that the documentation prints must be one that its program accepts."""
 
+import argparse
 import ast
 import inspect
+import itertools
+import os
 import re
 import shlex
 import subprocess
 import sys
 from pathlib import Path
 
+import fairseq
 import pytest
+import torch
 from fairseq import options
 
 import tsa_fairseq
@@ -16,16 +21,13 @@ from tsa_fairseq.cli.main import build_parser
 from tsa_fairseq.deploy.hub_fairseq import OPTIONS
 
 ROOT = Path(__file__).parent.parent
+TRAINING = "docs/training.md"
+# Not those that programs write: results of benchmarks.
 DOCUMENTS = [
-    "README.md",
-    "CHANGELOG.md",
-    "CONTRIBUTING.md",
-    "docs/benchmark/README.md",
-    "examples/demo/README.md",
-    "examples/multi30k/README.md",
-    "examples/iwslt14_de_en/README.md",
-    "examples/wmt14_en_de/README.md",
-    "docs/clusters.md",
+    str(path.relative_to(ROOT))
+    for pattern in ("*.md", "docs/*.md", "docs/benchmark/*.md", "examples/**/README.md")
+    for path in sorted(ROOT.glob(pattern))
+    if path.name != "results.md"
 ]
 
 
@@ -38,8 +40,10 @@ def commands(document):
             words = shlex.split(line, comments=True)
             while words and (words[0] == "export" or re.match(r"[A-Z_]+=", words[0])):
                 words = words[1:]  # settings of the environment
-            if words:
-                found.append(words)
+            for _, piped in itertools.groupby(words, lambda word: word == "|"):
+                one = [*itertools.takewhile(lambda word: word not in "<>", piped)]
+                if one and one != ["|"]:
+                    found.append([one[0].removeprefix(".venv/bin/"), *one[1:]])
     return found
 
 
@@ -53,20 +57,31 @@ def of(program):
 
 def test_commands_are_found():
     programs = {words[0] for _, words in ALL}
-    assert programs == {"bash", "pip", "python"} | {
-        "fairseq-train",
-        "fairseq-generate",
-        "tsa-fairseq",
+    assert programs == {"bash", "echo", "pip", "python", "tsa-fairseq"} | {
+        f"fairseq-{name}" for name in ("preprocess", "train", "generate", "hydra-train")
     }
-    assert len(ALL) >= 10
+    assert len(ALL) >= 40
 
 
 @of("fairseq-train")
-def test_fairseq_train(argv):
+def test_fairseq_train(argv, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: "--fp16" in argv)
     args = options.parse_args_and_arch(options.get_training_parser(), plugin_loaded(argv))
     assert args.criterion == "tsa_online_kd"
     assert args.tree
     assert args.required_batch_size_multiple == 1
+
+
+@of("fairseq-preprocess")
+def test_fairseq_preprocess(argv):
+    assert options.get_preprocessing_parser().parse_args(argv).destdir == "data-bin"
+
+
+@of("fairseq-hydra-train")
+def test_fairseq_hydra_train(argv):
+    """What it makes of them is tested in faults/test_hydra.py."""
+    folder = argv[argv.index("--config-dir") + 1].removeprefix("$PWD/")
+    assert (ROOT / folder / f"{argv[argv.index('--config-name') + 1]}.yaml").is_file()
 
 
 @of("fairseq-generate")
@@ -122,7 +137,7 @@ def test_no_script_leaves_sentences_out():
 def plugin_loaded(argv):
     """Without --user-dir, which is relative to the clone's root; the plugin is imported here."""
     where = argv.index("--user-dir")
-    assert argv[where + 1] == "tsa_fairseq" and (ROOT / "tsa_fairseq").is_dir()
+    assert argv[where + 1] in ("tsa_fairseq", "$(tsa-fairseq path)")
     return argv[:where] + argv[where + 2 :]
 
 
@@ -165,7 +180,7 @@ def test_pip_installs_from_the_clone(argv):
 
 def test_python_calls_fit_the_functions():
     """Arguments of tsa_fairseq.load and of translate."""
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    text = "".join((ROOT / name).read_text(encoding="utf-8") for name in DOCUMENTS)
     blocks = re.findall(r"^```python\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
     trees = [ast.parse(block) for block in blocks]
     calls = [node for tree in trees for node in ast.walk(tree) if isinstance(node, ast.Call)]
@@ -189,14 +204,14 @@ def test_python_calls_fit_the_functions():
 def test_printed_tree_is_what_the_command_prints(capsys):
     from tsa_fairseq.cli.main import main
 
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
-    (argv,) = [w[1:] for d, w in ALL if d == "README.md" and w[:2] == ["tsa-fairseq", "tree"]]
+    text = (ROOT / TRAINING).read_text(encoding="utf-8")
+    (argv,) = [w[1:] for d, w in ALL if d == TRAINING and w[:2] == ["tsa-fairseq", "tree"]]
     assert main(argv) == 0
     assert f"```\n{capsys.readouterr().out}```" in text
 
 
 def test_figures_that_the_log_shows_are_explained():
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    text = (ROOT / TRAINING).read_text(encoding="utf-8")
     package = ROOT / "tsa_fairseq"
     files = [package / "plugin" / "criterion.py", *package.glob("objectives/*.py")]
     code = "".join(file.read_text(encoding="utf-8") for file in files)
@@ -212,11 +227,88 @@ def test_figures_that_the_log_shows_are_explained():
 @pytest.mark.parametrize("document", DOCUMENTS)
 def test_nothing_is_left_to_fill_in(document):
     text = (ROOT / document).read_text(encoding="utf-8")
-    assert not re.findall(r"^(?:[A-Z_]{5,}|<!--.*)$", text, re.MULTILINE)
+    assert not re.findall(r"^(?:[A-Z_]{5,}|<!-- *TODO.*)$", text, re.MULTILINE)
+
+
+def anchors(path):
+    """What a link into a document may end with, as GitHub makes it of headings."""
+    text = re.sub(r"^```.*?^```", "", path.read_text(encoding="utf-8"), flags=re.M | re.S)
+    headings = [line.lower() for line in re.findall(r"^#+ +(.*)$", text, re.MULTILINE)]
+    return {re.sub(r"[^\w\- ]", "", heading).replace(" ", "-") for heading in headings}
 
 
 @pytest.mark.parametrize("document", DOCUMENTS)
 def test_links_lead_somewhere(document):
     path = ROOT / document
-    for link in re.findall(r"\]\((?!https?:)([^)#]+)", path.read_text(encoding="utf-8")):
-        assert (path.parent / link).exists(), link
+    for link in re.findall(r"\]\((?!https?:)([^)]+)", path.read_text(encoding="utf-8")):
+        name, _, anchor = link.partition("#")
+        target = path.parent / name if name else path
+        assert target.exists(), link
+        assert not anchor or anchor in anchors(target), link
+
+
+def test_the_first_page_is_short():
+    assert len((ROOT / "README.md").read_text(encoding="utf-8").splitlines()) <= 200
+
+
+def test_every_page_can_be_reached_from_the_first():
+    reached, todo = set(), ["README.md"]
+    while todo:
+        document = todo.pop()
+        reached.add(document)
+        path = ROOT / document
+        for link in re.findall(r"\]\((?!https?:)([^)#]+)", path.read_text(encoding="utf-8")):
+            name = os.path.relpath((path.parent / link).resolve(), ROOT)
+            if name in DOCUMENTS and name not in reached:
+                todo.append(name)
+    assert {name for name in DOCUMENTS if name.startswith("docs/")} <= reached
+
+
+def test_flags_are_those_of_the_code():
+    """``python scripts/flags.py > docs/flags.md`` makes the page."""
+    done = subprocess.run(
+        [sys.executable, "scripts/flags.py"], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert done.stdout == (ROOT / "docs/flags.md").read_text(encoding="utf-8")
+
+
+# In messages of Python's and the shell's, and what others fill in.
+ELSEWHERE = {
+    "argument --arch/-a",
+    "GLOBAL argparse.Namespace",
+    "NoneType",
+    "object has no attribute",
+    "command not found",
+}
+FIGURES = re.compile(r"^<!-- figures: ([^:]+): (.*) -->$", re.MULTILINE)
+
+
+def test_figures_stand_in_files_that_commands_made():
+    """A comment below a paragraph names the file, and what of it the paragraph repeats."""
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    found = FIGURES.findall(text)
+    assert found
+    for name, figures in found:
+        source = (ROOT / name).read_text(encoding="utf-8")
+        prose = FIGURES.sub("", text)
+        for figure in figures.split(" | "):
+            assert figure in source and figure in prose, figure
+    part = text[text.index("## What it brings") : text.index("## From a clone")]
+    traced = " ".join(figures for _, figures in found)
+    for figure in re.findall(r"[+-]?\d+\.\d+", FIGURES.sub("", part)):
+        assert figure in traced, figure
+
+
+def test_messages_are_quoted_as_they_are():
+    """The headings of troubleshooting, in this package's code or in what it stands on."""
+    text = (ROOT / "docs/troubleshooting.md").read_text(encoding="utf-8")
+    quoted = re.findall(r"`([^`]+)`", "".join(re.findall(r"^## .*$", text, re.MULTILINE)))
+    places = [ROOT / "tsa_fairseq", *(Path(m.__file__).parent for m in (fairseq, argparse))]
+    files = [*places[0].rglob("*.py"), *places[1].glob("**/*.py"), places[2] / "argparse.py"]
+    code = "".join(file.read_text(encoding="utf-8") for file in files)
+    for name in ("serialization.py", "_weights_only_unpickler.py"):
+        code += (Path(torch.__file__).parent / name).read_text(encoding="utf-8")
+    code = re.sub(r"['\"]\s*f?r?['\"]", "", re.sub(r"\{[^{}]*\}", "…", code))
+    for message in quoted:
+        for part in re.split(r"…|'|\(0\.0001\)|: ", message):
+            assert part.strip(" ,") in ELSEWHERE or part.strip(" ,") in code, message

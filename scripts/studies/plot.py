@@ -54,6 +54,7 @@ def _plot(protocols: dict[str, list[Summary]], column: str, label: str, path: Pa
     for colour, (name, runs) in zip(COLOURS * len(protocols), protocols.items(), strict=False):
         _points(axis, name, runs, column, colour)
     axis.axhline(0, color="black", linewidth=0.8)
+    axis.margins(x=0.15)  # for the last name
     axis.set_xlabel(label)
     axis.set_ylabel("BLEU above the plain model's, test_2016_flickr")
     axis.legend(title="protocol")
@@ -65,17 +66,18 @@ def _plot(protocols: dict[str, list[Summary]], column: str, label: str, path: Pa
 
 
 def _points(axis: Any, name: str, runs: list[Summary], column: str, colour: str) -> None:
-    """A point a run, its name beside it; the bar is the standard deviation over seeds."""
+    """A point a run, its name beside it; the bar is the standard deviation over seeds.
+
+    The gain is over the plain model's runs of the same seeds, as in the table.
+    """
     plain = baselines(runs)[BASELINES[PLAIN]]
     unit = _mean(plain.spread(column)) if column == "madds_total" else 1.0
-    level = _mean(plain.spread("bleu_average_test"))
-    points = []
+    points: list[tuple[float, float, float, str]] = []
     for run in runs:
         place, score = run.spread(column), run.spread("bleu_average_test")
-        if place is not None and score is not None:
-            points.append(
-                (place.mean / unit, score.mean - level, score.deviation or 0.0, run.label)
-            )
+        gain = run.gained_over(plain)
+        if place is not None and score is not None and gain is not None:
+            points.append((place.mean / unit, gain.mean, score.deviation or 0.0, run.label))
     axis.errorbar(
         [x for x, *_ in points],
         [y for _, y, *_ in points],

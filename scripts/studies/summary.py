@@ -52,6 +52,12 @@ class Summary:
             [float(r[column]) - float(r["bleu_average_test"]) for r in self.rows if r[column]]
         )
 
+    def gained_over(self, other: "Summary") -> Spread | None:
+        """BLEU of the average over that of another run of the same seed, on the test set."""
+        theirs = {row["seed"]: float(row["bleu_average_test"]) for row in other.rows}
+        ours = [(row["seed"], float(row["bleu_average_test"])) for row in self.rows]
+        return Spread.of([score - theirs[seed] for seed, score in ours if seed in theirs])
+
     @cached_property
     def counts(self) -> dict[int, paired.Statistics]:
         """The n-gram counts of the test set's translations, by seed."""
