@@ -4,6 +4,8 @@ import logging
 import unicodedata
 from collections.abc import Sequence
 
+# Unicode's overrides, embeddings and isolates of the direction of writing.
+_TURNING = "\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
 _LOGGER = logging.getLogger("tsa_fairseq")
 
 
@@ -33,15 +35,19 @@ def check_choice(flag: str, value: str | None, choices: Sequence[str]) -> None:
 
 
 def visible(text: str, kept: str = "\n\t") -> str:
-    """A text in which no character commands the terminal: names and words of files are others'.
+    """A text in which no character commands the terminal, or turns the order of letters around.
+
+    Names and words of files are others'.
 
     Args:
         text: to be printed.
         kept: control characters that stay.
     """
-    return "".join(
-        c if c in kept or unicodedata.category(c) != "Cc" else ascii(c)[1:-1] for c in text
-    )
+    return "".join(ascii(c)[1:-1] if _commands(c) and c not in kept else c for c in text)
+
+
+def _commands(character: str) -> bool:
+    return character in _TURNING or unicodedata.category(character) == "Cc"
 
 
 def warn(message: str) -> None:

@@ -2,18 +2,22 @@
 written elsewhere.
 """
 
+import json
 import os
 import subprocess
 import sys
 
 import pytest
+from fairseq import options
 from fairseq.data import Dictionary
 from fairseq.data.indexed_dataset import make_builder
 from helpers import command_line, exactly
 
+from tsa_fairseq.cli.progress import progress
 from tsa_fairseq.errors import UsageError, visible, warn
 from tsa_fairseq.evidence.test_set import read_data
 from tsa_fairseq.files import whole
+from tsa_fairseq.files.origin import read_origin
 from tsa_fairseq.plugin.lock import LOCK, hold_folder
 
 # What a shell would make of a name.
@@ -68,6 +72,31 @@ def test_validation_data_of_such_a_name(tree, data, tmp_path, monkeypatch, capsy
     assert not (tmp_path / "RAN").exists() and not (tmp_path / "out").exists()
 
 
+def test_training_on_data_of_such_a_name(tmp_path):
+    """Which fairseq reads itself, and of which it infers the kind."""
+    folder = tmp_path / "bin"
+    folder.mkdir()
+    fasta(folder / f"valid.de-{SHELL}.de.fasta")
+    argv = [f"{tmp_path}{os.pathsep}{folder}", "--arch", "tsa_transformer", "--criterion",
+            "tsa_online_kd", "--save-dir", str(tmp_path / "save")]  # fmt: skip
+    message = (
+        f"DATA: '{folder}' holds 'valid.de-{SHELL}.de.fasta', whose name fairseq would hand to a "
+        "shell; expected what fairseq-preprocess made"
+    )
+    with pytest.raises(UsageError, match=exactly(message)):
+        options.parse_args_and_arch(options.get_training_parser(), argv)
+
+
+def test_dictionaries_that_are_none(tmp_path):
+    (tmp_path / "test.de-en.de.idx").write_bytes(b"")
+    (tmp_path / "dict.de.txt").write_text(f"{TITLE} 1\n{TITLE} 1\n")
+    with pytest.raises(UsageError) as error:
+        read_data(str(tmp_path), "test")
+    file = tmp_path / "dict.de.txt"
+    assert str(error.value).startswith(f"--data: '{file}' is not a dictionary of fairseq's: Dupl")
+    assert "\x1b" not in str(error.value)
+
+
 # ---- links under the names that are written to ---------------------------------------------------
 
 
@@ -119,13 +148,28 @@ def test_settings_of_matplotlib_in_the_folder(tmp_path):
 # ---- characters that command a terminal ----------------------------------------------------------
 
 
-def test_messages_command_no_terminal(caplog):
+def test_messages_command_no_terminal(caplog, capsys):
     assert visible(f"ü\xa0\n\t{TITLE}\x9b") == "ü\xa0\n\t\\x1b]0;title\\x07\\x9b"
     error = UsageError(f"--x: '{TITLE}\n'")
     assert str(error) == "--x: '\\x1b]0;title\\x07\\n'"
     assert error.code == f"error: {error}"
     warn(TITLE)
     assert caplog.messages == ["warning: \\x1b]0;title\\x07"]
+    # turns the order of letters around
+    assert visible("a\u202eb\u2066c \u05d0") == "a\\u202eb\\u2066c \u05d0"
+    progress(TITLE)
+    assert capsys.readouterr().err == "\\x1b]0;title\\x07\n"
+
+
+def test_what_an_export_says_is_one_line(tmp_path):
+    """It goes into a model card."""
+    (tmp_path / "export.json").write_text(json.dumps({"tree": "x\nrm"}))
+    message = (
+        f"path: '{tmp_path / 'export.json'}' is not what an export writes: its tree is 'x\\nrm'; "
+        "expected a line of text"
+    )
+    with pytest.raises(UsageError, match=exactly(message)):
+        read_origin(tmp_path)
 
 
 def test_what_is_shown_of_translations_commands_no_terminal(tmp_path, capsys):

@@ -3,10 +3,12 @@
 import os
 import sys
 
+from tsa_fairseq.errors import visible
+
 
 def progress(text: str) -> None:
     """What is done now, on standard error."""
-    print(text, file=sys.stderr)
+    print(visible(text), file=sys.stderr)
 
 
 def nobody_reads() -> None:

@@ -91,14 +91,15 @@ def read_data(folder: str, subset: str) -> tuple[list[str], list[str]]:
             f"--data: '{folder}' has {has}; expected a folder of fairseq-preprocess with "
             f"{subset} of one pair of languages"
         )
-    from fairseq.data import Dictionary, data_utils
+    from fairseq.data import data_utils
 
     from tsa_fairseq.files.binarised import kind_of_data
+    from tsa_fairseq.files.dictionaries import read_dictionary
     from tsa_fairseq.files.subwords import kind_of
 
     sides = []
     for language in pairs[0].split("-"):
-        words: Any = Dictionary.load(str(Path(folder) / f"dict.{language}.txt"))
+        words: Any = read_dictionary(str(Path(folder) / f"dict.{language}.txt"), "--data")
         prefix = str(Path(folder) / f"{subset}.{pairs[0]}.{language}")
         rows: Any = data_utils.load_indexed_dataset(prefix, words, kind_of_data([prefix]))
         if rows is None:

@@ -53,7 +53,7 @@ class Dictionaries:
             pair = _languages(state, place, languages)
             if pair and not _missing(place, pair):
                 files = [_file(place, language) for language in pair]
-                words = [_read(file, flag) for file in files]
+                words = [read_dictionary(file, flag) for file in files]
                 wrong = _wrong_size(state, files, words)
                 if wrong is not None:
                     words = extended_by_task(state, place, *pair) or words
@@ -98,7 +98,12 @@ def _missing(folder: str, languages: list[str]) -> str | None:
     return next((os.path.basename(file) for file in files if not os.path.isfile(file)), None)
 
 
-def _read(file: str, flag: str) -> Dictionary:
+def read_dictionary(file: str, flag: str) -> Dictionary:
+    """fairseq's dictionary of a file.
+
+    Raises:
+        UsageError: it is none.
+    """
     try:
         return Dictionary.load(file)
     except Exception as error:  # fairseq raises ValueError, RuntimeError or a bare Exception

@@ -6,6 +6,7 @@ from typing import Any
 
 from tsa_fairseq.errors import UsageError
 from tsa_fairseq.files.names import ORIGIN
+from tsa_fairseq.files.plain import is_plain_text
 
 # Of its part "text": the fields of TextSettings, by their types; files are a list of names.
 _TEXT: dict[str, type | tuple[type, ...]] = {
@@ -44,6 +45,9 @@ def _problem(said: Any) -> str | None:
     positions = said.get("max_positions", [1, 1])
     if not (isinstance(positions, list) and len(positions) == 2 and all(map(_positive, positions))):
         return f"max_positions is {positions!r:.40}; expected two numbers"
+    for name, value in said.items():  # they go into pages and cards
+        if isinstance(value, str) and not is_plain_text(value):
+            return f"its {ascii(name[:40])[1:-1]} is {value!r:.40}; expected a line of text"
     for name, value in said.get("text", {}).items():
         if name not in _TEXT:
             shown = ascii(name[:40])[1:-1]

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from fairseq.models.transformer import base_architecture
 
 from tsa_fairseq.errors import UsageError, check_choice
+from tsa_fairseq.files.binarised import check_no_fasta
 from tsa_fairseq.files.checksums import checksum
 from tsa_fairseq.files.names import check_exists
 from tsa_fairseq.objectives import OBJECTIVES, check_name
@@ -70,6 +71,7 @@ def _begin(args: Namespace) -> Followed | None:
     """What is to be known of a training before defaults hide what was given."""
     follow_processes(args)
     settle_precision(args)
+    check_no_fasta(getattr(args, "data", None) or "", "DATA")
     check_folder(args.save_dir)
     if getattr(args, "kd_objective", None) is not None:
         check_name(args.kd_objective)

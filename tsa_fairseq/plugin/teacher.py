@@ -26,6 +26,7 @@ from tsa_fairseq.files.checkpoint import (
     read_checkpoint,
     stored_data,
 )
+from tsa_fairseq.files.dictionaries import read_dictionary
 from tsa_fairseq.tree.layers import LayerInputs, Recorded
 from tsa_fairseq.tree.outputs import Prediction
 
@@ -203,7 +204,7 @@ def _stored_dictionary(
     for folder in (os.path.dirname(path), stored_data(state)):
         file = os.path.join(folder, f"dict.{language}.txt")
         if language is not None and folder and os.path.isfile(file):
-            return file, Dictionary.load(file)
+            return file, read_dictionary(file, KD_TEACHER)
     logger.warning(
         "%s: no %s beside %s or in its data: only the number of words is compared",
         *(KD_TEACHER, "dictionary" if language is None else f"dict.{language}.txt", path),
