@@ -545,7 +545,9 @@ def test_dry_run_knows_what_is_there(iwslt, tmp_path):
     work = tmp_path / "out.partial"
     (work / "text").mkdir(parents=True)
     (work / "settings.txt").write_text(SETTINGS)
-    said = succeed(IWSLT, "--out", tmp_path / "out", "--from", iwslt, "--dry-run")
+    given = ("--from", iwslt, "--workers", 1, "--dry-run")
+    said = succeed(IWSLT, "--out", tmp_path / "out", *given)
+    assert "\ntime: 4 min 22 s beside downloads\n" in said  # of what is left
     assert said.startswith(f"archives:\n  de-en.tgz: {iwslt}/de-en.tgz, ")
     assert "  text: unpack, drop markup: done by an earlier run\n" in said
     missing = succeed(IWSLT, "--out", tmp_path / "out", "--from", tmp_path, "--dry-run")

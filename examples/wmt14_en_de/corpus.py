@@ -197,17 +197,9 @@ def clean_counts(job: Job, corpus: str, valid: str) -> list[Count]:
     train = job.corpus("subword", "train").paths
     same = _as_published(job, corpus, valid) and job.subwords == 40_000
     found = [Count("train, pairs", count_lines(train[0]), PUBLISHED[1] if same else None)]
-    if valid == "hundredth":
-        found.append(Count("valid, pairs", count_lines(job.corpus("subword", "valid").paths[0])))
     for path, side in zip(train, LANGUAGES, strict=True):
         found.append(Count(f"train, tokens {side}", lines_and_words(path)[1]))
     return found
-
-
-def type_counts(job: Job) -> list[Count]:
-    """Of the dictionary."""
-    dictionary = job.steps.path("data-bin") / f"dict.{TARGET}.txt"
-    return [Count("dictionary, types", types(dictionary))]
 
 
 def works(corpus: str, valid: str, protocol: str) -> list[Work]:
@@ -258,7 +250,8 @@ def main() -> None:
     clean_subwords(job, args.valid)
     found += tell(clean_counts(job, args.corpus, args.valid))
     binarise(job)
-    found += tell(type_counts(job))
+    dictionary = job.steps.path("data-bin") / f"dict.{TARGET}.txt"
+    found += tell([Count("dictionary, types", types(dictionary))])
     say("all counts")
     print(table(found))
     finish(job)
