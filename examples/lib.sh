@@ -32,6 +32,13 @@ find_commands() {
         die "fairseq-train and tsa-fairseq are not on PATH: run 'bash scripts/setup.sh' in $1, or activate the environment that has them"
 }
 
+# quietly LOG COMMAND...: the command's output goes into the log, and is shown only if it fails.
+quietly() {
+    local log=$1
+    shift
+    "$@" >"$log" 2>&1 || { cat "$log" >&2 && die "$1 failed; its output stands above"; }
+}
+
 # cpu_settings: what makes training on a CPU faster, unless the user chose otherwise.
 cpu_settings() {
     # glibc gives every large tensor back to the system and takes new, zeroed pages for the next one:

@@ -477,6 +477,7 @@ def test_train_refuses(flags, message, prepared, tmp_path):
     (tmp_path / "file").touch()
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "training.txt").write_text("model=plain\nwarmup=2000\nseed=1\n")
+    (tmp_path / "run" / "checkpoint_last.pt").touch()
     fill = partial(str.format, data=prepared, new=tmp_path / "new", tmp=tmp_path)
     assert refuse("train.sh", *fill(flags).split()) == fill(message)
     assert not (tmp_path / "new").exists()
@@ -523,8 +524,9 @@ def test_train_refuses(flags, message, prepared, tmp_path):
             "choose another directory, or give --force to replace it",
         ),
         (
-            "--data {data} --model {tmp} --checkpoint file --out {tmp}/file/new",
-            "--out: cannot write to {tmp}/file",
+            "--data {data} --model {tmp} --checkpoint file",
+            "--checkpoint: '{tmp}/file' cannot be loaded as a checkpoint: it is damaged, no file "
+            "of torch's, or holds more than fairseq stores; nothing of it was run",
         ),
     ],
 )
@@ -576,7 +578,7 @@ def test_score_refuses_missing_hypotheses(log, tmp_path):
     done = score(tmp_path, log, "one\ntwo\n")
     assert done.returncode == 1
     assert done.stderr == (
-        f"error: fairseq-generate gave {log.count('H-')} hypotheses for 2 references\n"
+        f"error: log: fairseq-generate gave {log.count('H-')} hypotheses for 2 references\n"
     )
     assert not (tmp_path / "report").exists()
 
@@ -597,6 +599,8 @@ def test_train_resume_evaluate(model, prepared, tmp_path):
     assert "@ 2 updates" in log and "num_updates: 4 >= max_update: 4" in log
 
     flags = ("--data", prepared, "--model", tmp_path / "run", "--beam", 2, "--cpu")
+    message = f"--out: cannot write to {prepared / 'preparation.txt'}"
+    assert refuse("evaluate.sh", *flags, "--out", prepared / "preparation.txt" / "new") == message
     said = succeed("evaluate.sh", *flags)
     out = tmp_path / "run" / "evaluation" / "checkpoint_best-test-beam2-lenpen1"
     report = json.loads((out / "score.json").read_text())

@@ -128,6 +128,9 @@ def test_download_without_a_server(tmp_path):
 def test_download_that_a_disk_cannot_hold(address, tmp_path, monkeypatch):
     monkeypatch.setattr(errors.shutil, "disk_usage", lambda _: Free)
     assert message(download.fetch, Archive("a.tgz", address), tmp_path) == (
+        f"--archives: {tmp_path}/a.tgz.part has 5.0 kB of free space; about 1.0 MB are needed"
+    )
+    assert message(download.fetch, Archive("a.tgz", address), tmp_path, "--out") == (
         f"--out: {tmp_path}/a.tgz.part has 5.0 kB of free space; about 1.0 MB are needed"
     )
 
@@ -143,7 +146,7 @@ def test_what_no_checksum_is_known_of_is_recorded(tmp_path, capsys):
     archive = Archive("a.tgz", "", 4)
     one, two = (hashlib.sha256(content).hexdigest() for content in (b"one", b"two"))
     for _ in range(2):
-        download.obtain(archive, folder, copy)
+        download.record(archive, download.obtain(archive, folder, copy), folder)
         shown = capsys.readouterr()
         assert shown.out == f"==> a.tgz: no checksum is published; sha256 {one}\n"
         assert shown.err == f"warning: {copy}/a.tgz: has 3 bytes; 4 were published in a log\n"
@@ -152,7 +155,28 @@ def test_what_no_checksum_is_known_of_is_recorded(tmp_path, capsys):
     assert capsys.readouterr().err.endswith(
         f"warning: {copy}/a.tgz: is not what it was: sha256 {two}, earlier {one}\n"
     )
+    download.record(archive, copy / "a.tgz", folder)
     assert (folder / "SHA256SUMS").read_text() == f"{one}  a.tgz\n"
+
+
+def test_what_was_not_unpacked_is_not_recorded(tmp_path):
+    """It may be cut short, and every good copy would differ from it."""
+    (tmp_path / "a.tgz").write_bytes(b"one")
+    download.obtain(Archive("a.tgz", ""), tmp_path, None)
+    download.record(Archive("a.tgz", "", None, SHA), tmp_path / "a.tgz", tmp_path)
+    assert os.listdir(tmp_path) == ["a.tgz"]
+
+
+def test_another_file_among_the_downloads(tmp_path):
+    """As after a download by hand that was cut off."""
+    (tmp_path / "a.tgz").write_bytes(b"one")
+    found = hashlib.sha256(b"one").hexdigest()
+    wrong = f"{tmp_path}/a.tgz: wrong checksum: found {found}, expected {SHA['sha256']}"
+    archive = Archive("a.tgz", "", None, SHA)
+    assert message(download.obtain, archive, tmp_path, None) == (
+        f"{wrong}; remove it to have it downloaded again, or give a good copy with --from"
+    )
+    assert message(download.obtain, archive, tmp_path / "archives", tmp_path) == wrong
 
 
 # --- archives ------------------------------------------------------------------------------------
@@ -487,6 +511,23 @@ def test_counts_beside_published_ones():
         "other tokens  4,051,000  4,040,000     +11,000\n"
         "types                 7          -           -"
     )
+
+
+def test_counts_of_a_step(capsys):
+    found = counts.tell([counts.Count("pairs", 7, 6)])
+    assert found == [counts.Count("pairs", 7, 6)]
+    assert capsys.readouterr().out == (
+        "           here  published  difference\n    pairs     7          6          +1\n"
+    )
+
+
+def test_sides_must_be_parallel(capsys):
+    pairs.check_parallel("x.tgz", ("de", "en"), 7000, 7000)
+    assert capsys.readouterr().out == "==> x.tgz: 7,000 pairs\n"
+    for one, other in ((7000, 6999), (0, 0)):
+        assert message(pairs.check_parallel, "x.tgz", ("de", "en"), one, other) == (
+            f"x.tgz: {one:,} lines of de and {other:,} of en; the two sides must be parallel"
+        )
 
 
 def test_program_ends_in_one_line(monkeypatch, capsys):

@@ -18,6 +18,11 @@ from recipe_fixtures import EXAMPLES, refuse, succeed
 
 IWSLT, WMT = "iwslt14_de_en/prepare.sh", "wmt14_en_de/prepare.sh"
 ON = "the same command goes on from the last finished step"
+# Of IWSLT, without flags.
+SETTINGS = (
+    "corpus=iwslt14\nprotocol=tokenised\nsource=de\ntarget=en\nsubwords=10000\n"
+    "dictionaries=separate\n"
+)
 
 
 def flags(copy, *more, subwords=60):
@@ -97,6 +102,27 @@ def test_iwslt_tokenised(prepared):
     dictionaries = [(out / "data-bin" / f"dict.{side}.txt").read_text() for side in ("de", "en")]
     assert dictionaries[0] != dictionaries[1]
     assert re.search(r"^train, pairs +243 +160,239 +-159,996$", said, re.M)
+    # each as soon as it is known
+    told = re.findall(r"^==> (.*)|^    (\w+, \w+.*?)  +[\d,]+ +\S+ +\S+$", said, re.M)
+    assert [step or f"  {count}" for step, count in told] == [
+        "unpacking de-en.tgz",
+        "train: 256 pairs",
+        "test: 15 pairs",
+        "  train, pairs before cleaning",
+        "  test, pairs",
+        "keeping the test set's plain text",
+        "tokenising",
+        "cleaning, and every 23rd pair for validation",
+        *(f"  {part}, pairs" for part in ("train", "valid", "test")),
+        "learning 60 joint subwords (one core, once words are counted)",
+        "cutting the text into subwords",
+        *(f"  train, tokens {side}" for side in ("de", "en")),
+        "binarising with fairseq-preprocess",
+        *(f"  dictionary, types {side}" for side in ("de", "en")),
+        "all counts",
+        "all steps are done",
+        f"prepared {out}: tokenised, de to en",
+    ]
     assert re.search(r"^test, pairs +15 +6,750 +-6,735$", said, re.M)
     assert re.search(r"^train, tokens de +[\d,]+ +- +-$", said, re.M)  # not of 10,000 merges
     assert [path.name for path in out.parent.iterdir()] == [out.name]
@@ -516,9 +542,95 @@ def test_dry_run_of_wmt(tmp_path):
 
 
 def test_dry_run_knows_what_is_there(iwslt, tmp_path):
-    (tmp_path / "out.partial" / "text").mkdir(parents=True)
-    said = succeed(IWSLT, "--out", tmp_path / "out", "--from", iwslt, "--dry-run")
+    work = tmp_path / "out.partial"
+    (work / "text").mkdir(parents=True)
+    (work / "settings.txt").write_text(SETTINGS)
+    given = ("--from", iwslt, "--workers", 1, "--dry-run")
+    said = succeed(IWSLT, "--out", tmp_path / "out", *given)
+    assert "\ntime: 4 min 22 s beside downloads\n" in said  # of what is left
     assert said.startswith(f"archives:\n  de-en.tgz: {iwslt}/de-en.tgz, ")
     assert "  text: unpack, drop markup: done by an earlier run\n" in said
     missing = succeed(IWSLT, "--out", tmp_path / "out", "--from", tmp_path, "--dry-run")
     assert missing.startswith(f"archives:\n  de-en.tgz: MISSING in {tmp_path}\n")
+
+
+def test_dry_run_of_what_is_prepared(iwslt, prepared):
+    out, _ = prepared
+    assert succeed(IWSLT, "--out", out, *flags(iwslt, "--dry-run")) == (
+        f"==> {out} is prepared with these settings: nothing to do (--force makes it anew)\n"
+    )
+    assert refuse(IWSLT, "--out", out, "--dry-run").startswith(
+        f"--out: {out} holds another preparation ("
+    )
+    said = succeed(IWSLT, "--out", out, *flags(iwslt, "--dry-run", "--force"))
+    assert said.startswith(f"==> {out} would be replaced (--force)\narchives:\n")
+    assert "earlier run" not in said
+
+
+def test_dry_run_beside_another_unfinished_preparation(iwslt, tmp_path):
+    work = tmp_path / "out.partial"
+    (work / "text").mkdir(parents=True)
+    (work / "settings.txt").write_text(SETTINGS)
+    given = ("--out", tmp_path / "out", *flags(iwslt), "--dry-run")
+    assert refuse(IWSLT, *given) == (
+        f"--out: {work} is an unfinished preparation with other settings "
+        f"({' '.join(SETTINGS.split())}); give the same ones, or --force to throw it away"
+    )
+    said = succeed(IWSLT, *given, "--force")
+    assert said.startswith(
+        f"==> {work}, an unfinished preparation with other settings, would be thrown away "
+        "(--force)\narchives:\n"
+    )
+    assert "earlier run" not in said and (work / "text").is_dir()
+
+
+def test_stopped_after_the_last_step(iwslt, prepared, tmp_path):
+    """At any place of what comes after it nothing is made again; there are no archives here."""
+    out, _ = prepared
+    tools = tmp_path / "tools"
+    tools.mkdir()
+    for stopped in ("find", "mv", "rm"):
+        here = tmp_path / stopped
+        work = here / "out.partial"
+        shutil.copytree(out, work)
+        (work / "settings.txt").write_text(SETTINGS.replace("10000", "60"))
+        (work / "facts.txt").write_text("types=1\n")
+        (work / "learned").mkdir()
+        (tools / stopped).write_text("#!/bin/sh\nexit 1\n")
+        (tools / stopped).chmod(0o755)
+        given = ("--out", here / "out", "--subwords", 60, "--workers", 1)
+        environment = fixtures.environment()
+        path = f"{tools}{os.pathsep}{environment['PATH']}"
+        command = ["bash", str(EXAMPLES / IWSLT), *map(str, given)]
+        done = subprocess.run(
+            command, capture_output=True, text=True, env={**environment, "PATH": path}
+        )
+        assert (done.returncode, done.stdout) == (1, "")
+        (tools / stopped).unlink()
+        assert succeed(IWSLT, *given, "--dry-run") == (
+            f"==> all steps are done in {work}: it would become {here}/out\n"
+        )
+        assert succeed(IWSLT, *given) == f"==> prepared {here}/out: tokenised, de to en\n"
+        assert contents(here / "out") == contents(out)
+        assert os.listdir(here) == ["out"] and not (here / "out" / "learned").exists()
+
+
+def test_wrong_download_and_its_checksum(iwslt, tmp_path):
+    """A file that is cut short is not what later ones are compared with."""
+    archives = tmp_path / "archives"
+    archives.mkdir()
+    path = archives / "de-en.tgz"
+    whole = (iwslt / "de-en.tgz").read_bytes()
+    path.write_bytes(whole[:-20])
+    given = ("--out", tmp_path / "out", "--subwords", 60, "--workers", 1)
+    done = fixtures.run(IWSLT, *given)
+    assert done.stderr.splitlines()[-1] == (
+        f"error: {path}: not a gzipped tar archive, or one cut short or damaged; "
+        "remove it to have it downloaded again, or give a good copy with --from"
+    )
+    assert os.listdir(archives) == ["de-en.tgz"]
+    path.write_bytes(whole)
+    done = fixtures.run(IWSLT, *given)
+    assert (done.returncode, "is not what it was" in done.stderr) == (0, False)
+    found = hashlib.sha256(whole).hexdigest()
+    assert (archives / "SHA256SUMS").read_text() == f"{found}  de-en.tgz\n"

@@ -9,14 +9,13 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
-from recipe.archives import unpack
-from recipe.counts import Count, lines_and_words, table, types
+from recipe.counts import Count, lines_and_words, table, tell, types
 from recipe.download import Archive
-from recipe.errors import RecipeError, run
+from recipe.errors import run, say
 from recipe.job import PARTS, Job, binarise, cut, finish, job_of, learn_subwords, parser
 from recipe.markup import one_space, segments, talk_text
 from recipe.moses import Treatment
-from recipe.pairs import Corpus, Limits, clean, split_every
+from recipe.pairs import Corpus, Limits, check_parallel, clean, split_every
 from recipe.parallel import count_lines, map_file
 from recipe.plan import Work, describe
 from recipe.text import convert, lines_of, write_lines
@@ -51,7 +50,8 @@ def take_text(job: Job, archive: Path) -> None:
         files.mkdir()
         names = [name.format(language=side) for name in (TRAIN, *TESTS) for side in LANGUAGES]
         places = {name: files / Path(name).name for name in names}
-        unpack(archive, places)
+        job.unpack(archive, places)
+        job.record([ARCHIVE], [archive])
         for side in LANGUAGES:
             lines = talk_text(lines_of(places[TRAIN.format(language=side)]))
             write_lines(folder / f"train.{side}", lines)
@@ -60,20 +60,11 @@ def take_text(job: Job, archive: Path) -> None:
                 folder / f"test.{side}", (s for path in sets for s in segments(lines_of(path)))
             )
         for part in ("train", "test"):
-            check_parallel(Corpus(folder, part, LANGUAGES))
+            sides = Corpus(folder, part, LANGUAGES).paths
+            check_parallel(part, LANGUAGES, *map(count_lines, sides))
         shutil.rmtree(files)
 
     job.steps.run("text", f"unpacking {archive.name}", make)
-
-
-def check_parallel(corpus: Corpus) -> None:
-    """Refuse sides that cannot belong together, before hours of work."""
-    source, target = map(count_lines, corpus.paths)
-    if source != target or not source:
-        raise RecipeError(
-            f"{corpus.part}: {source:,} lines of {corpus.languages[0]} and {target:,} of "
-            f"{corpus.languages[1]}; the two sides must be parallel"
-        )
 
 
 def plain(line: str) -> str:
@@ -135,24 +126,50 @@ def keep_plain(job: Job) -> None:
     job.steps.run("plain", "taking the text as it is written", make)
 
 
-def counts(job: Job) -> list[Count]:
-    """What came out; the published figures are of the tokenised protocol with 10,000 merges."""
-    published = job.protocol == "tokenised"
-    as_published = published and job.subwords == TOKENISED_SUBWORDS
-    found = []
-    for part in PARTS:
-        pairs = count_lines(job.corpus("subword", part).paths[0])
-        found.append(Count(f"{part}, pairs", pairs, PAIRS[part] if published else None))
-    for path, side in zip(job.corpus("subword", "train").paths, LANGUAGES, strict=True):
-        _, words = lines_and_words(path)
-        found.append(
-            Count(f"train, tokens {side}", words, TOKENS[side] if as_published else None, 3)
+def text_counts(job: Job) -> list[Count]:
+    """Pairs of the archive."""
+    test = PAIRS["test"] if job.protocol == "tokenised" else None
+    return [
+        Count("train, pairs before cleaning", count_lines(job.corpus("text", "train").paths[0])),
+        Count("test, pairs", count_lines(job.corpus("text", "test").paths[0]), test),
+    ]
+
+
+def pair_counts(job: Job) -> list[Count]:
+    """Pairs of the clean parts; the published figures are of the tokenised protocol."""
+    return [
+        Count(
+            f"{part}, pairs",
+            count_lines(job.corpus("corpus", part).paths[0]),
+            PAIRS[part] if job.protocol == "tokenised" else None,
         )
-    for side in LANGUAGES:
-        number = types(job.steps.path("data-bin") / f"dict.{side}.txt")
-        known = TYPES[side] if as_published and not job.joined else None
-        found.append(Count(f"dictionary, types {side}", number, known))
+        for part in PARTS
+    ]
+
+
+def _as_published(job: Job) -> bool:
+    return job.protocol == "tokenised" and job.subwords == TOKENISED_SUBWORDS
+
+
+def token_counts(job: Job) -> list[Count]:
+    """Subwords of the training text."""
+    found = []
+    for path, side in zip(job.corpus("subword", "train").paths, LANGUAGES, strict=True):
+        published = TOKENS[side] if _as_published(job) else None
+        found.append(Count(f"train, tokens {side}", lines_and_words(path)[1], published, 3))
     return found
+
+
+def type_counts(job: Job) -> list[Count]:
+    """Of the dictionaries; the published ones are separate."""
+    return [
+        Count(
+            f"dictionary, types {side}",
+            types(job.steps.path("data-bin") / f"dict.{side}.txt"),
+            TYPES[side] if _as_published(job) and not job.joined else None,
+        )
+        for side in LANGUAGES
+    ]
 
 
 def works(protocol: str) -> list[Work]:
@@ -183,15 +200,19 @@ def main() -> None:
         return
     (archive,) = job.obtain([ARCHIVE])
     take_text(job, archive)
+    tell(text_counts(job))
     take_references(job)
     if job.protocol == "tokenised":
         tokenise(job)
     else:
         keep_plain(job)
     clean_and_split(job)
+    found = tell(pair_counts(job))
     cut(job, learn_subwords(job), "subword")
+    found += tell(token_counts(job))
     binarise(job)
-    found = counts(job)
+    found += tell(type_counts(job))
+    say("all counts")
     print(table(found))
     finish(job)
 

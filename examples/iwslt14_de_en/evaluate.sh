@@ -5,6 +5,7 @@ HERE=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 ROOT=$(cd "$HERE/../.." && pwd)
 source "$ROOT/examples/lib.sh"
 source "$ROOT/examples/recipe/preparation.sh"
+source "$ROOT/examples/recipe/translating.sh"
 source "$ROOT/examples/recipe/evaluating.sh"
 CORPORA=(iwslt14) BEAM=5 LENPEN=1
 

@@ -47,7 +47,7 @@ main() {
     local joined=()
     read_flags "$@"
     check_large_flags
-    [ "$DRY_RUN" = yes ] || check_output
+    check_output
     [ "$JOINED" = no ] || joined=(--joined)
     prepare_large "$ROOT" "$HERE/corpus.py" ${joined[@]+"${joined[@]}"}
 }

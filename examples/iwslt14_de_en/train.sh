@@ -5,6 +5,7 @@ HERE=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 ROOT=$(cd "$HERE/../.." && pwd)
 source "$ROOT/examples/lib.sh"
 source "$ROOT/examples/recipe/preparation.sh"
+source "$ROOT/examples/recipe/resuming.sh"
 source "$ROOT/examples/recipe/training.sh"
 CORPORA=(iwslt14)
 
@@ -23,7 +24,7 @@ recipe_settings() {
     : "${UPDATES:=50000}"
     RECIPE=(--optimizer adam --adam-betas '(0.9, 0.98)' --clip-norm 0
         --lr 5e-4 --lr-scheduler inverse_sqrt --warmup-updates 4000
-        --dropout 0.3 --weight-decay 0.0001 --label-smoothing 0.1 --keep-last-epochs 10)
+        --dropout 0.3 --weight-decay 0.0001 --label-smoothing 0.1 --keep-last-epochs 10 --keep-best-checkpoints 5)
 }
 
 main() {

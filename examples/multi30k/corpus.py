@@ -58,7 +58,7 @@ def obtain(args: argparse.Namespace, sums: dict[str, str], part: str, language: 
     known = {"sha256": sums[name]} if name in sums else {}
     if args.copy is None:
         archive = Archive(name, f"{TASK_1}/{folder}/{name}", sums=known)
-        path = fetch(archive, args.into)
+        path = fetch(archive, args.into, "--out")
         origin, content = archive.address, read_copy(path)
         path.unlink()
     else:

@@ -5,6 +5,7 @@ HERE=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 ROOT=$(cd "$HERE/../.." && pwd)
 source "$ROOT/examples/lib.sh"
 source "$ROOT/examples/recipe/preparation.sh"
+source "$ROOT/examples/recipe/translating.sh"
 COMMAND="evaluate.sh $*"
 
 usage() {
@@ -28,8 +29,6 @@ read_flags() {
     VALUES=(--data DATA --model MODEL --checkpoint CHECKPOINT --subset SUBSET --beam BEAM --lenpen LENPEN --out OUT)
     SWITCHES=(--cpu CPU --force FORCE)
     parse_flags "see evaluate.sh --help" "$@"
-    DEVICE=()
-    [ "$CPU" = no ] || DEVICE=(--cpu)
 }
 
 check_flags() {
@@ -37,41 +36,19 @@ check_flags() {
     [ -n "$MODEL" ] || die "--model: missing; give the directory that train.sh made"
     [ -d "$MODEL" ] || die "--model: no such directory: $MODEL"
     one_of --subset "$SUBSET" test valid
-    whole_number --beam "$BEAM" 1
-    [[ "$LENPEN" =~ ^[0-9]+(\.[0-9]+)?$ ]] || die "--lenpen: got '$LENPEN'; expected a number, 0 or more"
+    check_search
     [ -f "$MODEL/$CHECKPOINT" ] || die "--checkpoint: $MODEL has no $CHECKPOINT"
     OUT=$(absolute "${OUT:-$MODEL/evaluation/${CHECKPOINT%.pt}-$SUBSET-beam$BEAM-lenpen$LENPEN}")
 }
 
-# A finished evaluation has a score.json; nothing else is ever replaced.
-check_output() {
-    [ -e "$OUT" ] || return 0
-    [ -f "$OUT/score.json" ] || die "--out: $OUT exists and is no evaluation of this script; choose another directory"
-    [ "$FORCE" = yes ] || die "--out: $OUT holds an evaluation; choose another directory, or give --force to replace it"
-}
-
-# What the protocol means here: how subwords are joined, how BLEU splits words.
-read_preparation() {
-    SOURCE=$(recorded "$DATA/preparation.txt" source)
-    TARGET=$(recorded "$DATA/preparation.txt" target)
-    case "$(recorded "$DATA/preparation.txt" protocol)" in
-        tokenised) JOIN='@@ ' TOKENIZE=none ;;
-        raw) JOIN=sentencepiece TOKENIZE=13a ;;
-    esac
+# How BLEU splits words, and what translations are compared with.
+read_scoring() {
+    TOKENIZE=none
+    [ "$PROTOCOL" = tokenised ] || TOKENIZE=13a
     case "$SUBSET" in
         test) REFERENCE=$DATA/corpus/test_2016_flickr.$TARGET ;;
         valid) REFERENCE=$DATA/corpus/val.$TARGET ;;
     esac
-}
-
-# Without --required-batch-size-multiple 1, fairseq silently leaves out the longest sentences when their
-# number is no multiple of 8.
-translate() {
-    fairseq-generate "$DATA/data-bin" --task translation --source-lang "$SOURCE" --target-lang "$TARGET" \
-        --user-dir "$PLUGIN" --path "$MODEL/$CHECKPOINT" --gen-subset "$SUBSET" \
-        --beam "$BEAM" --lenpen "$LENPEN" --batch-size 128 --required-batch-size-multiple 1 \
-        --remove-bpe="$JOIN" ${DEVICE[@]+"${DEVICE[@]}"} \
-        >"$NEW/generate.log" 2>&1 || { cat "$NEW/generate.log" >&2 && die "fairseq-generate failed; its output stands above"; }
 }
 
 score() {
@@ -92,12 +69,15 @@ write_report() {
 main() {
     read_flags "$@"
     check_flags
-    check_output
+    check_evaluation_output score.json
     read_preparation
+    read_scoring
     use_environment "$ROOT"
+    check_checkpoint
     make_work_directory "$OUT"
     say "translating the $SUBSET set with $MODEL/$CHECKPOINT, beam $BEAM, length penalty $LENPEN"
-    translate
+    generation "$SUBSET" "$MODEL/$CHECKPOINT"
+    quietly "$NEW/generate.log" "${GENERATION[@]}"
     SCORE=$(score)
     finish "$OUT"
     say "hypotheses, score.json and generate.log in $OUT"

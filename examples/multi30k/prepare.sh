@@ -52,13 +52,6 @@ settings() {
     [ -z "$PAIRS" ] || printf '%s\n' "pairs=$PAIRS"
 }
 
-# quietly WHAT COMMAND...: the command's output is shown only if it fails.
-quietly() {
-    local what=$1
-    shift
-    "$@" >"$WORK/log" 2>&1 || { cat "$WORK/log" >&2 && die "$what failed; its output stands above"; }
-}
-
 get_corpus() {
     local options=(--protocol "$PROTOCOL" --languages "$SOURCE" "$TARGET" --into "$NEW/corpus")
     [ -z "$FROM" ] || options+=(--from "$FROM")
@@ -74,7 +67,7 @@ cut_into_subwords() {
 }
 
 binarise() {
-    quietly fairseq-preprocess fairseq-preprocess --source-lang "$SOURCE" --target-lang "$TARGET" \
+    quietly "$WORK/log" fairseq-preprocess --source-lang "$SOURCE" --target-lang "$TARGET" \
         --trainpref "$NEW/subword/train" --validpref "$NEW/subword/val" \
         --testpref "$NEW/subword/test_2016_flickr" --destdir "$NEW/data-bin" --joined-dictionary
     # The dictionary file leaves out fairseq's four special symbols.

@@ -5,48 +5,17 @@ Called by evaluate.sh.
 
 import argparse
 import json
-import platform
-import re
 import sys
-from importlib.metadata import packages_distributions, version
 from pathlib import Path
 
 from sacrebleu.metrics.bleu import BLEU
 
-# fairseq's line for a hypothesis: its sentence's place in the corpus, its score, its text.
-HYPOTHESIS = re.compile(r"^H-(\d+)\t[^\t]*\t(.*)$")
+# scripts/study.py takes this file by itself
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-
-class ScoringError(Exception):
-    """The translations do not fit the reference; the message is one line for the user."""
-
-
-def read_lines(path: Path) -> list[str]:
-    """The lines of a UTF-8 text file; only a newline ends a line."""
-    return path.read_bytes().decode("utf-8").removesuffix("\n").split("\n")
-
-
-def read_hypotheses(generated: Path, count: int) -> list[str]:
-    """The `count` hypotheses of a log of fairseq-generate, in the order of the corpus.
-
-    fairseq translates batches of similar length, and prints in that order.
-    """
-    found: dict[int, str] = {}
-    for line in read_lines(generated):
-        if match := HYPOTHESIS.match(line):
-            found[int(match[1])] = match[2]
-    if sorted(found) != list(range(count)):
-        raise ScoringError(f"fairseq-generate gave {len(found)} hypotheses for {count} references")
-    return [found[index] for index in range(count)]
-
-
-def versions() -> dict[str, str]:
-    """The versions of what has a part in the score; fairseq goes by several distribution names."""
-    distributions = packages_distributions()
-    packages = ("tsa_fairseq", "fairseq", "torch", "sacrebleu")
-    return {"python": platform.python_version()} | {
-        name: version(distributions[name][0]) for name in packages if name in distributions
-    }
+from recipe.errors import RecipeError, run  # noqa: E402, F401
+from recipe.hypotheses import read_hypotheses, read_lines  # noqa: E402
+from recipe.versions import versions  # noqa: E402
 
 
 def score(args: argparse.Namespace) -> str:
@@ -64,7 +33,7 @@ def score(args: argparse.Namespace) -> str:
         "brevity_penalty": result.bp,
         "sentences": len(hypotheses),
         **dict(args.note),
-        "versions": versions(),
+        "versions": versions("sacrebleu"),
     }
     args.report.write_text(
         json.dumps(report, indent=2, ensure_ascii=False) + "\n", encoding="utf-8"
@@ -84,11 +53,8 @@ def main() -> None:
     )
     parser.add_argument("--report", required=True, type=Path, help="written: JSON")
     parser.add_argument("--note", nargs=2, action="append", default=[], metavar=("KEY", "VALUE"))
-    try:
-        print(score(parser.parse_args()))
-    except (ScoringError, OSError) as error:
-        sys.exit(f"error: {error}")
+    print(score(parser.parse_args()))
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

@@ -6,6 +6,7 @@ HERE=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 ROOT=$(cd "$HERE/../.." && pwd)
 source "$ROOT/examples/lib.sh"
 source "$ROOT/examples/recipe/preparation.sh"
+source "$ROOT/examples/recipe/resuming.sh"
 
 usage() {
     cat <<'END'
@@ -44,31 +45,11 @@ check_flags() {
     SAVE=$(absolute "$SAVE")
 }
 
-# What an interrupted run must have in common with the one that goes on from it.
-settings() {
+# For resuming.sh.
+training_settings() {
     local extra="${EXTRA[*]-}" # the device may change
     printf '%s\n' "model=$MODEL" "warmup=$WARMUP" "seed=$SEED" "extra=${extra//--cpu/}"
     preparation_settings "$DATA/preparation.txt"
-}
-
-# A new directory, or one of a run with the same settings.
-check_save_directory() {
-    if [ -f "$SAVE/training.txt" ]; then
-        # (earlier releases left blanks where --cpu had stood)
-        [ "$(settings)" = "$(sed 's/^extra=  */extra=/' "$SAVE/training.txt")" ] ||
-            die "--save: $SAVE holds a run with other settings ($(paste -sd ' ' - <"$SAVE/training.txt")); give the same ones or choose another directory"
-    elif [ -e "$SAVE" ]; then
-        die "--save: $SAVE exists and holds no run of this script; choose another directory"
-    fi
-}
-
-open_save_directory() {
-    if [ -e "$SAVE" ]; then
-        say "going on with the run in $SAVE"
-        return
-    fi
-    mkdir -p "$SAVE" 2>/dev/null || die "--save: cannot create $SAVE"
-    settings >"$SAVE/training.txt"
 }
 
 # Both models have the same size; dimensions are written out for the plain one because fairseq's own
@@ -88,7 +69,7 @@ model_flags() {
 
 # One device and two batches of 4,096 tokens a step, where the recipe's authors had two devices.
 train() {
-    fairseq-train "$DATA/data-bin" --task translation \
+    train_into "$SAVE/train.log" fairseq-train "$DATA/data-bin" --task translation \
         --source-lang "$(recorded "$DATA/preparation.txt" source)" \
         --target-lang "$(recorded "$DATA/preparation.txt" target)" \
         --user-dir "$PLUGIN" "${FLAGS[@]}" \
@@ -108,8 +89,7 @@ main() {
     open_save_directory
     model_flags
     say "training: $MODEL, $UPDATES updates, warm-up $WARMUP, seed $SEED; log in $SAVE/train.log"
-    train 2>&1 | tee -a "$SAVE/train.log" || die "fairseq-train failed; its output stands above and in $SAVE/train.log"
-    say "trained: best checkpoint $SAVE/checkpoint_best.pt"
+    train
 }
 
 main "$@"

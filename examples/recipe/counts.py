@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from textwrap import indent
 
 
 @dataclass(frozen=True)
@@ -47,6 +48,12 @@ def table(counts: Sequence[Count]) -> str:
         ).rstrip()
         for row in rows
     )
+
+
+def tell(counts: Sequence[Count]) -> list[Count]:
+    """Print what a step made, as soon as it is known; the same counts, to be kept."""
+    print(indent(table(counts), "    "), flush=True)
+    return list(counts)
 
 
 def lines_and_words(path: Path) -> tuple[int, int]:

@@ -18,6 +18,8 @@ TIMEOUT = 60
 # What a time is said for, before anything is known of the line.
 ASSUMED_RATE = 10_000_000
 SUMS = "SHA256SUMS"
+# What can be done about a download that is not what it should be.
+WAY_OUT = "; remove it to have it downloaded again, or give a good copy with --from"
 
 
 @dataclass(frozen=True)
@@ -87,8 +89,13 @@ def check(path: Path, archive: Archive, origin: str = "") -> None:
             )
 
 
-def fetch(archive: Archive, folder: Path) -> Path:
+def fetch(archive: Archive, folder: Path, flag: str = "--archives") -> Path:
     """The archive in a folder of downloads, where it may be whole, in part, or not at all.
+
+    Args:
+        archive: what is wanted.
+        folder: of downloads.
+        flag: that says where it is.
 
     Raises:
         RecipeError: it cannot be had, or is another file.
@@ -99,7 +106,7 @@ def fetch(archive: Archive, folder: Path) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     say(f"downloading {announce(archive)}")
     try:
-        _download(archive, part)
+        _download(archive, part, flag)
     except (OSError, http.client.HTTPException) as error:
         if getattr(error, "errno", None) in FULL:
             raise
@@ -117,7 +124,7 @@ def fetch(archive: Archive, folder: Path) -> Path:
     return path
 
 
-def _download(archive: Archive, part: Path) -> None:
+def _download(archive: Archive, part: Path, flag: str) -> None:
     have = part.stat().st_size if part.exists() else 0
     if have and have == archive.size:
         return
@@ -132,7 +139,7 @@ def _download(archive: Archive, part: Path) -> None:
         # what is here is the whole, or more than that
         if error.headers.get("Content-Range", "").rpartition("/")[2] != str(have):
             part.unlink()
-            _download(archive, part)
+            _download(archive, part, flag)
         return
     with opened as answer:
         if answer.status != http.HTTPStatus.PARTIAL_CONTENT:
@@ -140,7 +147,7 @@ def _download(archive: Archive, part: Path) -> None:
         length = answer.headers.get("Content-Length")
         total = have + int(length) if length else archive.size
         if total is not None:
-            check_space("--out", part, total - have)
+            check_space(flag, part, total - have)
         if have:
             say(f"{size(have)} of it are here already")
         progress = Progress(f"downloading {archive.name}", total, "bytes", start=have)
@@ -173,26 +180,40 @@ def find_copy(archive: Archive, directory: Path) -> Path:
 def obtain(archive: Archive, folder: Path, copy: Path | None) -> Path:
     """The archive, checked: from the copy at hand if there is one, else downloaded.
 
-    What no checksum is published for is written down beside the downloads, and a difference to an
-    earlier time is warned of.
+    Of what no checksum is published for, a difference to what :func:`record` wrote is warned of.
 
     Raises:
         RecipeError: it cannot be had, or is another file.
     """
     path = fetch(archive, folder) if copy is None else find_copy(archive, copy)
     if archive.sums:
-        check(path, archive)
+        try:
+            check(path, archive)
+        except RecipeError as error:
+            raise RecipeError(f"{error}{'' if copy is not None else WAY_OUT}") from None
         return path
     found = checksum(path)
     if archive.size not in (None, path.stat().st_size):
         warn(f"{path}: has {path.stat().st_size:,} bytes; {archive.size:,} were published in a log")
-    folder.mkdir(parents=True, exist_ok=True)
-    record = folder / SUMS
-    earlier = read_sums(record, "SHA256SUMS") if record.exists() else {}
-    if archive.name not in earlier:
-        with record.open("a", encoding="utf-8") as file:
-            file.write(f"{found}  {archive.name}\n")
-    elif earlier[archive.name] != found:
-        warn(f"{path}: is not what it was: sha256 {found}, earlier {earlier[archive.name]}")
+    earlier = _recorded(folder).get(archive.name, found)
+    if earlier != found:
+        warn(f"{path}: is not what it was: sha256 {found}, earlier {earlier}")
     say(f"{archive.name}: no checksum is published; sha256 {found}")
     return path
+
+
+def record(archive: Archive, path: Path, folder: Path) -> None:
+    """Write down beside the downloads what an archive without a published checksum has.
+
+    Only once it was unpacked whole: of a file that is cut short every good one would differ.
+    """
+    if archive.sums or archive.name in _recorded(folder):
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / SUMS).open("a", encoding="utf-8") as file:
+        file.write(f"{checksum(path)}  {archive.name}\n")
+
+
+def _recorded(folder: Path) -> dict[str, str]:
+    file = folder / SUMS
+    return read_sums(file, SUMS) if file.exists() else {}

@@ -1,4 +1,5 @@
-# What the evaluate.sh of the larger recipes have in common. Source it after lib.sh and preparation.sh.
+# What the evaluate.sh of the larger recipes have in common. Source it after lib.sh, preparation.sh and
+# translating.sh.
 #
 # A script sets CORPORA, BEAM and LENPEN (the recipe's), and SCORING: flags of recipe/score.py.
 
@@ -7,7 +8,8 @@ evaluation_usage() {
   --data DIR         what prepare.sh made
   --model DIR        what train.sh made (its --save)
   --last N           translate with the average of the last N epochs; default 5
-  --best N           or of the N with the best validation score
+  --best N           or of the N with the best validation score, of those that training kept (the
+                     best 5 and the last epochs)
   --checkpoint NAME  or with a file of the model's directory
 END
     printf '  --beam N           default %s\n  --lenpen X         length penalty, default %s\n' "$BEAM" "$LENPEN"
@@ -42,37 +44,29 @@ check_evaluation_flags() {
     [ -z "$LAST" ] || whole_number --last "$LAST" 1
     [ -z "$BEST" ] || whole_number --best "$BEST" 1
     [ -z "$CHECKPOINT" ] || [ -f "$MODEL/$CHECKPOINT" ] || die "--checkpoint: $MODEL has no $CHECKPOINT"
-    whole_number --beam "$BEAM" 1
-    [[ "$LENPEN" =~ ^[0-9]+(\.[0-9]+)?$ ]] || die "--lenpen: got '$LENPEN'; expected a number, 0 or more"
+    check_search
+    # whole paths: the commands that --dry-run prints may be pasted anywhere
+    DATA=$(absolute "$DATA")
+    MODEL=$(absolute "$MODEL")
     CHOSEN=${CHECKPOINT%.pt}${LAST:+last$LAST}${BEST:+best$BEST}
     OUT=$(absolute "${OUT:-$MODEL/evaluation/$CHOSEN-beam$BEAM-lenpen$LENPEN}")
 }
 
-# A finished evaluation has a scores.json; nothing else is ever replaced.
-check_evaluation_output() {
-    [ -e "$OUT" ] || return 0
-    [ -f "$OUT/scores.json" ] || die "--out: $OUT exists and is no evaluation of this script; choose another directory"
-    [ "$FORCE" = yes ] || die "--out: $OUT holds an evaluation; choose another directory, or give --force to replace it"
-}
-
-read_preparation() {
-    SOURCE=$(recorded "$DATA/preparation.txt" source)
-    TARGET=$(recorded "$DATA/preparation.txt" target)
-    PROTOCOL=$(recorded "$DATA/preparation.txt" protocol)
-    case "$PROTOCOL" in
-        tokenised) JOIN='@@ ' ;;
-        raw) JOIN=sentencepiece ;;
-    esac
+# Of the checkpoints that an average is of there must be as many; fairseq's copies count for nothing.
+check_number() {
+    local flag=--last number=$LAST found
+    [ -z "$BEST" ] || flag=--best number=$BEST
+    found=$(find "$MODEL" -maxdepth 1 \( -name 'checkpoint[0-9]*.pt' -o -name 'checkpoint_[0-9]*.pt' -o -name 'checkpoint.best_*.pt' \) | wc -l)
+    [ "$number" -le "$found" ] ||
+        die "$flag: got $number, but $MODEL holds $((found)) checkpoints; expected as many or fewer, or --checkpoint (training keeps the best 5 and the last epochs)"
 }
 
 # do_or_print LOG COMMAND...: run it, its output in the log; or print it, for --dry-run.
 do_or_print() {
-    local log=$1
-    shift
     if [ "$DRY_RUN" = yes ]; then
-        printf '%s >%s 2>&1\n' "$(print_command "$@")" "$(quoted "$log")"
+        printf '%s >%s 2>&1\n' "$(print_command "${@:2}")" "$(quoted "$1")"
     else
-        "$@" >"$log" 2>&1 || { cat "$log" >&2 && die "$1 failed; its output stands above"; }
+        quietly "$@"
     fi
 }
 
@@ -81,11 +75,8 @@ translate() {
     local name=$1
     shift
     [ "$DRY_RUN" = yes ] || say "translating the test set: $name"
-    do_or_print "$NEW/$name.log" \
-        fairseq-generate "$DATA/data-bin" --task translation --source-lang "$SOURCE" --target-lang "$TARGET" \
-        --user-dir "$PLUGIN" --path "$FILE" --gen-subset test --beam "$BEAM" --lenpen "$LENPEN" \
-        --batch-size 128 --required-batch-size-multiple 1 --remove-bpe="$JOIN" \
-        ${DEVICE[@]+"${DEVICE[@]}"} "$@"
+    generation test "$FILE"
+    do_or_print "$NEW/$name.log" "${GENERATION[@]}" "$@"
     ROWS+=(--row "$name" "$NEW/$name.log")
 }
 
@@ -104,6 +95,9 @@ choose_checkpoint() {
     fi
 }
 
+# Prints the leaf of an export.
+READ_LEAF='import json, sys; print(json.load(open(sys.argv[1]))["leaf"])'
+
 # Of a tree with several leaves: the best one, which is exported, and all together.
 translate_with_leaves() {
     local leaf device=()
@@ -114,13 +108,26 @@ translate_with_leaves() {
     do_or_print "$NEW/export.log" tsa-fairseq export "$FILE" "$NEW/exported" --leaf best \
         --data "$DATA/data-bin" ${device[@]+"${device[@]}"}
     if [ "$DRY_RUN" = yes ]; then
-        printf '# K: the leaf of %s/exported/export.json; nothing to translate if it is 0\n' "$NEW"
-        leaf=K
+        print_best_leaf
     else
-        leaf=$(python3 -c 'import json, sys; print(json.load(open(sys.argv[1]))["leaf"])' "$NEW/exported/export.json")
+        leaf=$(python3 -c "$READ_LEAF" "$NEW/exported/export.json")
+        [ "$leaf" = 0 ] || translate "leaf$leaf-best" --model-overrides "{'tree_inference': 'leaf:$leaf'}"
     fi
-    [ "$leaf" = 0 ] || translate "leaf$leaf-best" --model-overrides "{'tree_inference': 'leaf:$leaf'}"
     translate ensemble --model-overrides "{'tree_inference': 'ensemble'}"
+}
+
+# The same for --dry-run, which cannot know the leaf: commands of the shell find it, and translate
+# unless it is leaf 0. BEST is its row of the table.
+print_best_leaf() {
+    local log
+    log=$(quoted "$NEW/leaf")'"$K"-best.log'
+    printf 'K=$(python3 -c %s %s)\n' "$(quoted "$READ_LEAF")" "$(quoted "$NEW/exported/export.json")"
+    printf 'BEST=()\nif [ "$K" != 0 ]; then\n'
+    printf '%s \\\n    --model-overrides "{%s: %s}" >%s 2>&1\n' "$(print_command "${GENERATION[@]}")" \
+        "'tree_inference'" "'leaf:\$K'" "$log"
+    printf 'BEST=(--row "leaf$K-best" %s)\nfi\n' "$log"
+    LATER_ROWS=' \
+    "${BEST[@]}"'
 }
 
 # SCORE: the command that makes the table.
@@ -129,22 +136,26 @@ scoring_command() {
     [ "$PROTOCOL" = raw ] || words=(--words "$DATA/corpus/test.$TARGET")
     SCORE=(env "PYTHONPATH=$1/examples${PYTHONPATH:+:$PYTHONPATH}" python3 -m recipe.score --protocol "$PROTOCOL" --language "$TARGET"
         --reference "$DATA/reference/test.$TARGET" ${words[@]+"${words[@]}"}
-        --report "$NEW/scores.json" "${ROWS[@]}" ${SCORING[@]+"${SCORING[@]}"}
-        --note checkpoints "$CHOSEN" --note beam "$BEAM" --note lenpen "$LENPEN")
+        --report "$NEW/scores.json" ${SCORING[@]+"${SCORING[@]}"}
+        --note checkpoints "$CHOSEN" --note beam "$BEAM" --note lenpen "$LENPEN" "${ROWS[@]}")
 }
 
 # evaluate_large ROOT: the whole of a larger recipe's evaluation, or what --dry-run says.
 evaluate_large() {
     local table
-    DEVICE=() ROWS=()
-    [ "$CPU" = no ] || DEVICE=(--cpu)
+    ROWS=() LATER_ROWS=''
     read_preparation
     use_environment "$1"
     if [ "$DRY_RUN" = yes ]; then
         NEW=$OUT
         printf 'mkdir -p %q\n' "$NEW"
     else
-        check_evaluation_output
+        check_evaluation_output scores.json
+        if [ -n "$CHECKPOINT" ]; then
+            check_checkpoint
+        else
+            check_number
+        fi
         make_work_directory "$OUT"
     fi
     choose_checkpoint
@@ -155,7 +166,7 @@ evaluate_large() {
     fi
     scoring_command "$1"
     if [ "$DRY_RUN" = yes ]; then
-        print_command "${SCORE[@]}"
+        printf '%s%s\n' "$(print_command "${SCORE[@]}")" "$LATER_ROWS"
         return
     fi
     table=$("${SCORE[@]}")

@@ -5,13 +5,14 @@ import os
 import shutil
 import subprocess
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from recipe import subwords
+from recipe.archives import unpack
 from recipe.counts import lines_and_words, types
-from recipe.download import Archive, obtain, read_sums
+from recipe.download import WAY_OUT, Archive, obtain, read_sums, record
 from recipe.errors import RecipeError, check_space, say
 from recipe.pairs import Corpus, Pair
 from recipe.parallel import cores
@@ -35,6 +36,7 @@ class Job:
         copy: archives at hand, or None.
         workers: processes.
         sums: of the copy, by name, instead of the recipe's; or None.
+        anew: whether what is in the folder of work will be thrown away.
     """
 
     protocol: str
@@ -47,6 +49,7 @@ class Job:
     copy: Path | None
     workers: int
     sums: dict[str, str] | None = None
+    anew: bool = False
 
     @property
     def steps(self) -> Steps:
@@ -59,16 +62,33 @@ class Job:
 
     def obtain(self, archives: Sequence[Archive]) -> list[Path]:
         """All archives, checked, and room for what becomes of them."""
-        if self.sums is not None:
-            archives = [
-                Archive(a.name, a.address, None, _known(a.name, self.sums)) for a in archives
-            ]
-        paths = [obtain(archive, self.archives, self.copy) for archive in archives]
+        paths = [obtain(archive, self.archives, self.copy) for archive in self.held(archives)]
         if not self.steps.path("data-bin").exists():
             there = sum(file.stat().st_size for file in self.work.rglob("*") if file.is_file())
             needed = self.growth * sum(path.stat().st_size for path in paths) - there
             check_space("--out", self.work, needed)
         return paths
+
+    def held(self, archives: Sequence[Archive]) -> list[Archive]:
+        """The archives with the checksums that they are held to here."""
+        if self.sums is None:
+            return list(archives)
+        return [
+            Archive(one.name, one.address, None, _known(one.name, self.sums)) for one in archives
+        ]
+
+    def unpack(self, archive: Path, wanted: Mapping[str, Path]) -> None:
+        """As :func:`recipe.archives.unpack`; of a download, with what can be done about it."""
+        try:
+            unpack(archive, wanted)
+        except RecipeError as error:
+            way_out = "" if self.copy is not None else WAY_OUT
+            raise RecipeError(f"{error}{way_out}") from None
+
+    def record(self, archives: Sequence[Archive], paths: Sequence[Path]) -> None:
+        """Of archives that were unpacked whole and have no published checksum, the one found."""
+        for archive, path in zip(self.held(archives), paths, strict=True):
+            record(archive, path, self.archives)
 
 
 def _known(name: str, sums: dict[str, str]) -> dict[str, str]:
@@ -87,6 +107,7 @@ def parser(description: str | None) -> argparse.ArgumentParser:
     made.add_argument("--workers", type=int, default=cores())
     made.add_argument("--joined", action="store_true")
     made.add_argument("--dry-run", action="store_true")
+    made.add_argument("--anew", action="store_true")
     return made
 
 
@@ -95,7 +116,7 @@ def job_of(args: argparse.Namespace, languages: Pair, growth: int) -> Job:
     sums = None if args.sums is None else read_sums(args.sums)
     return Job(
         args.protocol, languages, growth, args.subwords, args.joined, args.work, args.archives,
-        args.copy, args.workers, sums,
+        args.copy, args.workers, sums, args.anew,
     )  # fmt: skip
 
 
@@ -164,8 +185,7 @@ def _quietly(command: list[str], folder: Path) -> None:
 
 
 def finish(job: Job) -> None:
-    """Keep what is of use: text, references, subwords, binarised data."""
-    kept = {"corpus", "reference", "subword", "data-bin"}
+    """Put down what the record of a preparation says; what is of no use prepare.sh removes."""
     shutil.copyfile(
         job.steps.path("learned") / subwords.FILES[job.protocol],
         job.work / subwords.FILES[job.protocol],
@@ -178,7 +198,4 @@ def finish(job: Job) -> None:
     }
     lines = "".join(f"{key}={value}\n" for key, value in facts.items())
     (job.work / "facts.txt").write_text(lines, encoding="utf-8")
-    for folder in job.work.iterdir():
-        if folder.is_dir() and folder.name not in kept:
-            shutil.rmtree(folder)
     say("all steps are done")

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TextIO
 
-from recipe.errors import RecipeError
+from recipe.errors import RecipeError, say
 from recipe.progress import Progress
 
 Pair = tuple[str, str]
@@ -47,6 +47,26 @@ def read(corpus: Corpus) -> Iterator[Pair]:
                 f"{corpus.folder / corpus.part}: the two sides are not parallel: "
                 f"one ends after {number:,} lines, the other goes on"
             ) from None
+
+
+def check_parallel(origin: str, languages: Pair, source: int, target: int) -> None:
+    """Refuse sides that cannot belong together, before hours of work; say how many pairs there are.
+
+    Args:
+        origin: of the text, for messages.
+        languages: of its sides.
+        source: lines of the first.
+        target: lines of the second.
+
+    Raises:
+        RecipeError: their numbers differ, or there are none.
+    """
+    if source != target or not source:
+        raise RecipeError(
+            f"{origin}: {source:,} lines of {languages[0]} and {target:,} of {languages[1]}; "
+            "the two sides must be parallel"
+        )
+    say(f"{origin}: {source:,} pairs")
 
 
 @dataclass(frozen=True)

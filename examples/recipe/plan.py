@@ -42,8 +42,8 @@ def describe(job: Job, archives: Sequence[Archive], works: Sequence[Work]) -> st
     total = 0.0
     for work in works:
         seconds = work.seconds / (job.workers if work.parallel else 1)
-        total += seconds
-        done = job.steps.path(work.name).is_dir()
+        done = not job.anew and job.steps.path(work.name).is_dir()
+        total += 0 if done else seconds
         left = "done by an earlier run" if done else duration(seconds)
         lines.append(f"  {work.name}: {work.what}: {left}")
     free = shutil.disk_usage(existing(job.work)).free

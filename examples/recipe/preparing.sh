@@ -36,40 +36,53 @@ check_tool() {
         die "--protocol $PROTOCOL: needs $TOOL, which is not installed: python3 -m pip install $TOOL"
 }
 
-# open_work: WORK is where the steps of this preparation are done, OUT.partial. It outlives a run that
-# is stopped; the same command goes on there.
+# check_work: WORK, OUT.partial, is where the steps of this preparation are done. It outlives a run that
+# is stopped; the same command goes on there. ANEW becomes yes if --force throws away what is in it.
+check_work() {
+    WORK=$OUT.partial ANEW=no
+    [ -e "$WORK" ] || return 0
+    [ -f "$WORK/settings.txt" ] ||
+        die "--out: $WORK exists and is no unfinished preparation; move it away"
+    [ "$(cat "$WORK/settings.txt")" != "$(settings)" ] || return 0
+    [ "$FORCE" = yes ] ||
+        die "--out: $WORK is an unfinished preparation with other settings ($(paste -sd ' ' - <"$WORK/settings.txt")); give the same ones, or --force to throw it away"
+    ANEW=yes
+}
+
 open_work() {
     WORK=$OUT.partial
-    if [ -e "$WORK" ]; then
-        [ -f "$WORK/settings.txt" ] ||
-            die "--out: $WORK exists and is no unfinished preparation; move it away"
-    else
+    if ! [ -e "$WORK" ]; then
         mkdir -p "$WORK" 2>/dev/null || die "--out: cannot write to $(dirname "$OUT")"
         settings >"$WORK/settings.txt" || die "--out: cannot write to $WORK"
     fi
     # Two runs in one folder would take each other's steps for finished ones.
-    if command -v flock >/dev/null; then
-        exec 9<"$WORK/settings.txt"
+    if [ -f "$WORK/settings.txt" ] && command -v flock >/dev/null; then
+        exec 9<>"$WORK/settings.txt" # to write, too: over NFS it cannot be locked otherwise
         flock -n 9 || die "--out: another prepare.sh is at work in $WORK"
     fi
-    if [ "$(cat "$WORK/settings.txt")" != "$(settings)" ]; then
-        [ "$FORCE" = yes ] ||
-            die "--out: $WORK is an unfinished preparation with other settings ($(paste -sd ' ' - <"$WORK/settings.txt")); give the same ones, or --force to throw it away"
+    check_work
+    if [ "$ANEW" = yes ]; then
         find "$WORK" -mindepth 1 -maxdepth 1 ! -name settings.txt -exec rm -rf {} +
         settings >"$WORK/settings.txt"
     fi
 }
 
-# close_work KEY=VALUE...: what was made in WORK becomes OUT, with a record: settings, what the program
-# found (facts.txt), and these.
+# record_work KEY=VALUE...: that all steps in WORK are done: settings, what the program found (facts.txt),
+# and these.
+record_work() {
+    { settings && cat "$WORK/facts.txt" && printf '%s\n' "$@"; } >"$WORK/facts.txt.whole"
+    mv "$WORK/facts.txt.whole" "$WORK/preparation.txt"
+}
+
+# close_work: what is of use of WORK becomes OUT. Stopped anywhere in this, it is all that is left to do.
 close_work() {
-    { settings && cat "$WORK/facts.txt" && printf '%s\n' "$@"; } >"$WORK/preparation.txt"
-    rm "$WORK/settings.txt" "$WORK/facts.txt"
+    find "$WORK" -mindepth 1 -maxdepth 1 -type d ! -name corpus ! -name reference ! -name subword ! -name data-bin -exec rm -rf {} +
     if [ -e "$OUT" ]; then
+        rm -rf "$WORK.old"
         mv "$OUT" "$WORK.old"
     fi
     mv "$WORK" "$OUT"
-    rm -rf "$WORK.old"
+    rm -rf "$OUT/settings.txt" "$OUT/facts.txt" "$WORK.old"
 }
 
 # The flags that the larger recipes' prepare.sh share, for VALUES and SWITCHES, and their defaults.
@@ -92,6 +105,21 @@ check_large_flags() {
     [ ! -e "$ARCHIVES" ] || [ -d "$ARCHIVES" ] || die "--archives: got '$ARCHIVES', which is a file; expected a directory"
 }
 
+# plan ROOT PROGRAM [ARGUMENT...]: what --dry-run says.
+plan() {
+    local root=$1
+    shift
+    [ ! -e "$OUT" ] || say "$OUT would be replaced (--force)"
+    if [ "$ANEW" = yes ]; then
+        say "$WORK, an unfinished preparation with other settings, would be thrown away (--force)"
+        set -- "$@" --anew
+    elif [ -f "$WORK/preparation.txt" ]; then
+        say "all steps are done in $WORK: it would become $OUT"
+        return
+    fi
+    recipe_python "$root" "$@" --dry-run
+}
+
 # prepare_large ROOT PROGRAM [ARGUMENT...]: the whole of a larger recipe's preparation, or what --dry-run
 # says. The program takes the flags of recipe/job.py and these arguments.
 prepare_large() {
@@ -106,11 +134,15 @@ prepare_large() {
     version_of sacremoses >/dev/null ||
         die "sacremoses is not installed, and Moses' tokeniser is needed: python3 -m pip install sacremoses"
     if [ "$DRY_RUN" = yes ]; then
-        recipe_python "$root" "$@" "${options[@]}" --dry-run
+        check_work
+        plan "$root" "$@" "${options[@]}"
         return
     fi
     open_work
-    recipe_python "$root" "$@" "${options[@]}" || exit 1
-    close_work "$TOOL=$TOOL_VERSION" "sacremoses=$(version_of sacremoses)"
+    if ! [ -f "$WORK/preparation.txt" ]; then
+        recipe_python "$root" "$@" "${options[@]}" || exit 1
+        record_work "$TOOL=$TOOL_VERSION" "sacremoses=$(version_of sacremoses)"
+    fi
+    close_work
     say "prepared $OUT: $PROTOCOL, $SOURCE to $TARGET"
 }

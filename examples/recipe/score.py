@@ -5,10 +5,8 @@ Called by evaluate.sh. Each row is a log of fairseq-generate; each column one wa
 
 import argparse
 import json
-import platform
 import re
 from dataclasses import dataclass
-from importlib.metadata import packages_distributions, version
 from pathlib import Path
 
 from sacrebleu.metrics.bleu import BLEU
@@ -17,6 +15,7 @@ from sacrebleu.metrics.chrf import CHRF
 from recipe.errors import RecipeError, run
 from recipe.hypotheses import read_hypotheses, read_lines
 from recipe.moses import Moses
+from recipe.versions import versions
 
 SPLIT_DASH = " @-@ "
 NAMES = {
@@ -104,15 +103,6 @@ def table(rows: dict[str, dict[str, float]], signatures: dict[str, str]) -> str:
     return "\n".join(lines)
 
 
-def versions() -> dict[str, str]:
-    """Of what has a part in the scores; fairseq goes by several distribution names."""
-    distributions = packages_distributions()
-    packages = ("tsa_fairseq", "fairseq", "torch", "sacrebleu", "sacremoses")
-    return {"python": platform.python_version()} | {
-        name: version(distributions[name][0]) for name in packages if name in distributions
-    }
-
-
 def evaluate(args: argparse.Namespace) -> str:
     """Score all rows, and write hypotheses and report; the table."""
     moses = Moses(args.language, split_dashes=False)
@@ -140,7 +130,7 @@ def evaluate(args: argparse.Namespace) -> str:
         "signatures": scorer.signatures,
         "sentences": len(plain),
         **dict(args.note),
-        "versions": versions(),
+        "versions": versions("sacrebleu", "sacremoses"),
     }
     text = json.dumps(report, indent=2, ensure_ascii=False) + "\n"
     args.report.write_text(text, encoding="utf-8")

@@ -1,5 +1,5 @@
 # What the train.sh of the larger recipes have in common: flags, the batch on any number of GPUs, the
-# command, resumption. Source it after lib.sh and preparation.sh.
+# command. Source it after lib.sh, preparation.sh and resuming.sh.
 #
 # A script defines
 #   CORPORA          the corpora of preparations that it takes
@@ -16,14 +16,15 @@ training_usage() {
   --data DIR         what prepare.sh made
   --save DIR         where checkpoints and the log go; on several machines, shared by them
   --model NAME       tree (default): leaves that teach each other; plain: the stock Transformer
-  --objective NAME   of a tree: what --kd-objective takes; default tsa
+  --objective NAME   of a tree: what --kd-objective takes; default tsa. For kd and sokd give the
+                     teacher, a plain model's checkpoint, at the end: -- --kd-teacher FILE
   --tree SPEC        of a tree: what --tree takes; default 1,1,1,1,2,4, four leaves (with rdrop and
                      simcut a single path)
   --gpus N           on each machine; default 1
   --nodes N          machines; default 1. With more, give the same command on each of them
   --rendezvous H:P   of several machines: a name or address of one of them, and a free port there
   --max-tokens N     on each GPU at a time; the batch of an update stays what the recipe says
-  --updates N        of the whole training
+  --updates N        of the whole training, which a later start may make longer
   --seed N           default 1
   --bf16, --fp32     instead of fp16
   --cpu              no GPU, fp32; --gpus is the number of processes then
@@ -55,6 +56,7 @@ check_training_flags() {
     only_with_tree --tree "$TREE"
     : "${OBJECTIVE:=tsa}"
     one_of --objective "$OBJECTIVE" "${OBJECTIVES[@]}"
+    check_teacher
     whole_number --gpus "$GPUS" 1
     whole_number --nodes "$NODES" 1
     [ -z "$MAX_TOKENS" ] || whole_number --max-tokens "$MAX_TOKENS" 1
@@ -66,7 +68,21 @@ check_training_flags() {
     [ "$CPU$MODEL" != yesplain ] || [ $((GPUS * NODES)) -eq 1 ] ||
         die "--gpus: got $((GPUS * NODES)) processes with --cpu and --model plain, which fairseq alone cannot start; expected 1, or --model tree --objective none --tree 6, which is the same model"
     check_rendezvous
+    # whole paths: the command that --dry-run prints may be pasted anywhere
     SAVE=$(absolute "$SAVE")
+    DATA=$(absolute "$DATA")
+}
+
+# The plugin would refuse it, too, but after a start of all processes.
+check_teacher() {
+    local word
+    among "$OBJECTIVE" kd sokd || return 0
+    for word in ${EXTRA[@]+"${EXTRA[@]}"}; do
+        case $word in
+            --kd-teacher | --kd-teacher=*) return ;;
+        esac
+    done
+    die "--objective: got '$OBJECTIVE', which needs a teacher; expected -- --kd-teacher CHECKPOINT at the end of the command"
 }
 
 check_rendezvous() {
@@ -78,18 +94,44 @@ check_rendezvous() {
     fi
 }
 
+# share_of PROCESSES: SHARE becomes the tokens that each of so many has at a time.
+share_of() {
+    SHARE=${MAX_TOKENS:-$((BATCH / $1 < MAX_TOKENS_MOST ? BATCH / $1 : MAX_TOKENS_MOST))}
+}
+
 # PROCESSES, MAX_TOKENS and UPDATE_FREQ, whose product is the recipe's batch.
 share_batch() {
     PROCESSES=$((GPUS * NODES))
-    if [ -z "$MAX_TOKENS" ]; then
-        # in fewer the longest sentences have no room, and little is left for a GPU to do
-        [ $((BATCH / PROCESSES)) -ge 512 ] ||
-            die "--gpus, --nodes: got $PROCESSES processes; expected at most $((BATCH / 512)), each with 512 of the recipe's $BATCH tokens or more"
-        MAX_TOKENS=$((BATCH / PROCESSES < MAX_TOKENS_MOST ? BATCH / PROCESSES : MAX_TOKENS_MOST))
-    fi
-    UPDATE_FREQ=$((BATCH / (PROCESSES * MAX_TOKENS)))
-    [ $((PROCESSES * MAX_TOKENS * UPDATE_FREQ)) -eq "$BATCH" ] ||
-        die "--gpus, --nodes, --max-tokens: $PROCESSES processes with $MAX_TOKENS tokens each do not divide the recipe's batch of $BATCH; expected a product that does"
+    # in fewer the longest sentences have no room, and little is left for a GPU to do
+    [ -n "$MAX_TOKENS" ] || [ $((BATCH / PROCESSES)) -ge 512 ] ||
+        die "--gpus, --nodes: got $PROCESSES processes; expected at most $((BATCH / 512)), each with 512 of the recipe's $BATCH tokens or more"
+    share_of "$PROCESSES"
+    [ $((BATCH % (PROCESSES * SHARE))) -eq 0 ] || refuse_to_share
+    MAX_TOKENS=$SHARE UPDATE_FREQ=$((BATCH / (PROCESSES * SHARE)))
+}
+
+# With the numbers that would do.
+refuse_to_share() {
+    local number fitting=()
+    for ((number = 1; number <= BATCH / ${MAX_TOKENS:-512}; number++)); do
+        share_of "$number"
+        [ $((BATCH % (number * SHARE))) -ne 0 ] || fitting+=("$number")
+    done
+    [ ${#fitting[@]} -eq 0 ] ||
+        die "--gpus, --nodes: $PROCESSES processes${MAX_TOKENS:+ of --max-tokens $MAX_TOKENS} do not divide the recipe's batch of $BATCH tokens; expected one of: ${fitting[*]}"
+    for ((number = 512; number <= MAX_TOKENS_MOST; number++)); do
+        [ $((BATCH % number)) -ne 0 ] || fitting+=("$number")
+    done
+    die "--max-tokens: got '$MAX_TOKENS', which does not divide the recipe's batch of $BATCH tokens; expected a number that does, such as: ${fitting[*]}"
+}
+
+# A training in half precision without a GPU ends in a traceback; so does one on more than there are.
+check_gpus() {
+    local found
+    [ "$CPU" = no ] || return 0
+    found=$(python3 -c 'import torch; print(torch.cuda.device_count())' 2>/dev/null) || die "torch cannot be imported: run 'python3 -c \"import torch\"' to see why"
+    [ "$found" -ge 1 ] || die "--gpus: got $GPUS, but torch sees no GPU on this machine; expected --cpu, or a machine that has one"
+    [ "$found" -ge "$GPUS" ] || die "--gpus: got $GPUS, but torch sees $found on this machine; expected $found or fewer"
 }
 
 # Precision, as a word and as a flag.
@@ -102,38 +144,14 @@ choose_precision() {
     [ "$CPU" = no ] || DEVICE=(--cpu)
 }
 
-# What an interrupted run must have in common with the one that goes on from it: not the machines.
+# For resuming.sh.
 training_settings() {
-    printf '%s\n' "arch=$ARCH" "model=$MODEL" "batch=$BATCH" "updates=$UPDATES" "seed=$SEED" \
+    printf '%s\n' "arch=$ARCH" "model=$MODEL" "batch=$BATCH" "seed=$SEED" \
         "precision=$PRECISION" "extra=${EXTRA[*]-}"
     if [ "$MODEL" = tree ]; then
         printf '%s\n' "objective=$OBJECTIVE" "tree=$TREE"
     fi
     preparation_settings "$DATA/preparation.txt"
-}
-
-# A new directory, or one of a run with the same settings.
-check_save_directory() {
-    if [ -f "$SAVE/training.txt" ]; then
-        [ "$(training_settings)" = "$(cat "$SAVE/training.txt")" ] ||
-            die "--save: $SAVE holds a run with other settings ($(paste -sd ' ' - <"$SAVE/training.txt")); give the same ones or choose another directory"
-    elif [ -e "$SAVE" ]; then
-        # Another machine of this run may have made it a moment ago.
-        [ "$NODES" -gt 1 ] && [ -d "$SAVE" ] && [ -z "$(find "$SAVE" -mindepth 1 ! -name 'training.txt.*')" ] ||
-            die "--save: $SAVE exists and holds no run of this script; choose another directory"
-    fi
-}
-
-open_save_directory() {
-    local mine
-    if [ -f "$SAVE/training.txt" ]; then
-        say "going on with the run in $SAVE"
-        return
-    fi
-    mkdir -p "$SAVE" 2>/dev/null || die "--save: cannot create $SAVE"
-    mine=$(mktemp "$SAVE/training.txt.XXXXXX")
-    training_settings >"$mine"
-    mv "$mine" "$SAVE/training.txt"
 }
 
 # The embeddings that are one matrix, and the model.
@@ -212,10 +230,10 @@ train_large() {
         print_command "${LINE[@]}"
         return
     fi
+    check_gpus
     open_save_directory
     log=$SAVE/train.log
     [ "$NODES" -eq 1 ] || log=$SAVE/train.$(uname -n).log
     say "training: $MODEL, $UPDATES updates of $BATCH tokens on $PROCESSES processes, seed $SEED; log in $log"
-    "${LINE[@]}" 2>&1 | tee -a "$log" || die "fairseq-train failed; its output stands above and in $log"
-    say "trained: best checkpoint $SAVE/checkpoint_best.pt"
+    train_into "$log" "${LINE[@]}"
 }

@@ -6,14 +6,13 @@ defines it, but for the validation set; the raw one keeps text as it was written
 
 from pathlib import Path
 
-from recipe.archives import unpack
-from recipe.counts import Count, lines_and_words, table, types
+from recipe.counts import Count, lines_and_words, table, tell, types
 from recipe.download import Archive
-from recipe.errors import RecipeError, run, say
+from recipe.errors import run, say
 from recipe.job import PARTS, Job, binarise, cut, finish, job_of, learn_subwords, parser
 from recipe.markup import one_space, segments
 from recipe.moses import Treatment
-from recipe.pairs import Corpus, Limits, clean, split_every
+from recipe.pairs import Corpus, Limits, check_parallel, clean, split_every
 from recipe.parallel import count_lines, map_file
 from recipe.plan import Work, describe
 from recipe.text import convert, lines_of, same_file, write_lines
@@ -82,28 +81,30 @@ def take_text(job: Job, paths: list[Path], corpus: str, valid: str) -> None:
 
     def make(folder: Path) -> None:
         for archive, member in zip(paths, members, strict=False):
-            unpack_pairs(archive, {side: f"{member}.{side}" for side in LANGUAGES}, folder, "train")
+            names = {side: f"{member}.{side}" for side in LANGUAGES}
+            unpack_pairs(job, archive, names, folder / "train")
         if valid == "newstest2013":
             names = {side: f"dev/newstest2013.{side}" for side in LANGUAGES}
-            unpack_pairs(paths[-2], names, folder, "valid")
+            unpack_pairs(job, paths[-2], names, folder / "valid")
         places = {name: folder / f"{side}.sgm" for side, name in TEST_MEMBERS.items()}
-        unpack(paths[-1], places)
+        job.unpack(paths[-1], places)
         for side, name in TEST_MEMBERS.items():
             write_lines(folder / f"test.{side}", map(one_space, segments(lines_of(places[name]))))
             places[name].unlink()
-        test = Corpus(folder, "test", LANGUAGES)
-        check_parallel(test, TEST.name, *map(count_lines, test.paths))
+        sides = Corpus(folder, "test", LANGUAGES).paths
+        check_parallel(TEST.name, LANGUAGES, *map(count_lines, sides))
+        job.record(archives_of(corpus, valid), paths)
 
     job.steps.run("text", "unpacking", make)
 
 
-def unpack_pairs(archive: Path, names: dict[str, str], folder: Path, part: str) -> None:
+def unpack_pairs(job: Job, archive: Path, names: dict[str, str], part: Path) -> None:
     """Add a corpus of an archive to a part; its sides must be parallel by themselves."""
-    places = {name: folder / f"member.{side}" for side, name in names.items()}
-    unpack(archive, places)
+    places = {name: part.with_name(f"member.{side}") for side, name in names.items()}
+    job.unpack(archive, places)
     counted = []
     for side, name in names.items():
-        with (folder / f"{part}.{side}").open("a", encoding="utf-8", newline="\n") as out:
+        with part.with_name(f"{part.name}.{side}").open("a", encoding="utf-8", newline="\n") as out:
             count = 0
             for line in lines_of(places[name]):
                 # carriage returns and the like would be ends of lines to fairseq
@@ -111,17 +112,7 @@ def unpack_pairs(archive: Path, names: dict[str, str], folder: Path, part: str) 
                 count += 1
         counted.append(count)
         places[name].unlink()
-    check_parallel(Corpus(folder, part, LANGUAGES), archive.name, *counted)
-
-
-def check_parallel(corpus: Corpus, origin: str, source: int, target: int) -> None:
-    """Refuse sides that cannot belong together, before hours of work."""
-    if source != target or not source:
-        raise RecipeError(
-            f"{origin}: {source:,} lines of {corpus.languages[0]} and {target:,} of "
-            f"{corpus.languages[1]}; the two sides must be parallel"
-        )
-    say(f"{origin}: {source:,} pairs")
+    check_parallel(archive.name, LANGUAGES, *counted)
 
 
 def take_references(job: Job) -> None:
@@ -180,29 +171,34 @@ def clean_subwords(job: Job, valid: str) -> None:
     job.steps.run("subword", "cleaning", make)
 
 
-def counts(job: Job, corpus: str, valid: str) -> list[Count]:
-    """What came out, beside what was published of it."""
-    comparable = (corpus, valid, job.protocol) == ("wmt17", "hundredth", "tokenised")
-    before, after = PUBLISHED if comparable else (None, None)
-    train = job.corpus("subword", "train").paths
-    found = [
+def pair_counts(job: Job, corpus: str, valid: str) -> list[Count]:
+    """Pairs before cleaning; the published figure is of what fairseq's preparation makes."""
+    return [
         Count(
             "train, pairs before cleaning",
             count_lines(job.corpus("corpus", "train").paths[0]),
-            before,
+            PUBLISHED[0] if _as_published(job, corpus, valid) else None,
         ),
-        Count("train, pairs", count_lines(train[0]), after if job.subwords == 40_000 else None),
+        Count(
+            "valid, pairs before cleaning" if valid == "hundredth" else "valid, pairs",
+            count_lines(job.corpus("corpus", "valid").paths[0]),
+            DEV_PAIRS if valid == "newstest2013" else None,
+        ),
+        Count("test, pairs", count_lines(job.corpus("corpus", "test").paths[0]), TEST_PAIRS),
     ]
-    dev = DEV_PAIRS if valid == "newstest2013" else None
-    for part, published in (("valid", dev), ("test", TEST_PAIRS)):
-        found.append(
-            Count(f"{part}, pairs", count_lines(job.corpus("subword", part).paths[0]), published)
-        )
+
+
+def _as_published(job: Job, corpus: str, valid: str) -> bool:
+    return (corpus, valid, job.protocol) == ("wmt17", "hundredth", "tokenised")
+
+
+def clean_counts(job: Job, corpus: str, valid: str) -> list[Count]:
+    """Pairs and subwords that training has."""
+    train = job.corpus("subword", "train").paths
+    same = _as_published(job, corpus, valid) and job.subwords == 40_000
+    found = [Count("train, pairs", count_lines(train[0]), PUBLISHED[1] if same else None)]
     for path, side in zip(train, LANGUAGES, strict=True):
         found.append(Count(f"train, tokens {side}", lines_and_words(path)[1]))
-    found.append(
-        Count("dictionary, types", types(job.steps.path("data-bin") / f"dict.{TARGET}.txt"))
-    )
     return found
 
 
@@ -249,10 +245,15 @@ def main() -> None:
     else:
         treat(job, "whole")
         split(job)
+    found = tell(pair_counts(job, args.corpus, args.valid))
     cut(job, learn_subwords(job), "cut")
     clean_subwords(job, args.valid)
+    found += tell(clean_counts(job, args.corpus, args.valid))
     binarise(job)
-    print(table(counts(job, args.corpus, args.valid)))
+    dictionary = job.steps.path("data-bin") / f"dict.{TARGET}.txt"
+    found += tell([Count("dictionary, types", types(dictionary))])
+    say("all counts")
+    print(table(found))
     finish(job)
 
 

@@ -59,7 +59,7 @@ settings() {
 main() {
     read_flags "$@"
     check_flags
-    [ "$DRY_RUN" = yes ] || check_output
+    check_output
     prepare_large "$ROOT" "$HERE/corpus.py" --joined --corpus "$CORPUS" --valid "$VALID"
 }
 

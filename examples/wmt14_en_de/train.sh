@@ -5,6 +5,7 @@ HERE=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 ROOT=$(cd "$HERE/../.." && pwd)
 source "$ROOT/examples/lib.sh"
 source "$ROOT/examples/recipe/preparation.sh"
+source "$ROOT/examples/recipe/resuming.sh"
 source "$ROOT/examples/recipe/training.sh"
 CORPORA=(wmt14 wmt17)
 
@@ -21,7 +22,7 @@ END
 recipe_settings() {
     RECIPE=(--optimizer adam --adam-betas '(0.9, 0.98)' --clip-norm 0
         --lr-scheduler inverse_sqrt --warmup-updates 4000 --warmup-init-lr 1e-7
-        --weight-decay 0 --label-smoothing 0.1 --keep-last-epochs 5)
+        --weight-decay 0 --label-smoothing 0.1 --keep-last-epochs 5 --keep-best-checkpoints 5)
     case "$SIZE" in
         base)
             ARCH=transformer_wmt_en_de BATCH=32768 MAX_TOKENS_MOST=4096

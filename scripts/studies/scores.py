@@ -53,7 +53,7 @@ def hypotheses(generated: Path, reference: Path) -> list[str]:
     count = len(recipe().read_lines(reference))
     try:
         return list(recipe().read_hypotheses(generated, count))
-    except recipe().ScoringError as error:
+    except recipe().RecipeError as error:
         raise RunFailed(str(error)) from None
 
 
