@@ -183,8 +183,17 @@ def test_several_machines(wmt, tmp_path):
     launcher += " --rdzv-endpoint node1:29500 -m fairseq_cli.train"
     assert words[:14] == [*launcher.split(), f"{wmt}/data-bin"]
     args = parsed(words)
-    assert args.bf16 and not args.fp16
+    assert args.bf16 and not args.fp16 and not args.tpu
     assert args.tree == "6" and args.kd_objective == "rdrop"  # which branches nowhere by default
+
+
+def test_a_plain_model_in_bfloat16(wmt, tmp_path):
+    """Of fairseq's own architectures that would be a training on a TPU."""
+    given = ("--model", "plain", "--bf16", "--size", "big")
+    args = parsed(dry("wmt14_en_de/train.sh", wmt, tmp_path / "run", *given)[1])
+    assert args.bf16 and not args.tpu
+    assert (args.arch, args.tree) == ("tsa_transformer_wmt_en_de_big", "6")
+    assert (args.kd_objective, args.kd_loss) == ("none", "dense")
 
 
 def test_objectives_and_dictionaries(tmp_path):

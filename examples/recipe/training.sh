@@ -158,7 +158,11 @@ training_settings() {
 model_flags() {
     FLAGS=(--share-decoder-input-output-embed)
     [ "$(recorded "$DATA/preparation.txt" dictionaries)" = separate ] || FLAGS=(--share-all-embeddings)
-    if [ "$MODEL" = plain ]; then
+    if [ "$MODEL$PRECISION" = plainbf16 ]; then
+        # of its own architectures, fairseq-train takes --bf16 for a TPU; this is the same training
+        FLAGS+=(--arch "$TREE_ARCH" --tree 6 --criterion tsa_online_kd --kd-objective none --kd-loss dense)
+        return
+    elif [ "$MODEL" = plain ]; then
         FLAGS+=(--arch "$ARCH" --criterion label_smoothed_cross_entropy)
         return
     fi
