@@ -527,6 +527,12 @@ def test_nothing_is_built_of_what_the_file_does_not_hold(case, at, monkeypatch):
     assert devices == {"meta"}
 
 
+def test_layers_that_are_not_kept_are_no_contradiction(at):
+    """fairseq leaves out those of the file that are not named."""
+    changed(at, "stock", encoder_layers_to_keep="0", decoder_layers_to_keep="1")
+    assert bring(at, "stock", "load") is None
+
+
 def test_windows_on_one_storage(at):
     """A small file's one storage, seen as many large parameters that overlap."""
     state = without(at.stock)

@@ -60,6 +60,7 @@ def build(
     }
     with in_one_line(path, flag):
         of_fairseq = tasks.setup_task(made.task)
-        check_outline(lambda: of_fairseq.build_model(made.model), checked["model"])
+        kept = {"model_cfg": made.model}  # which layers of it
+        check_outline(lambda: of_fairseq.build_model(made.model), checked["model"], **kept)
         models, _ = checkpoint_utils.load_model_ensemble([path], task=of_fairseq, state=checked)
     return models[0], made, of_fairseq

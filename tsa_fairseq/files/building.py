@@ -60,7 +60,9 @@ def in_one_line(path: str, flag: str) -> Iterator[None]:
         ) from error
 
 
-def check_outline(make: Callable[[], Module], parameters: Mapping[str, Tensor]) -> None:
+def check_outline(
+    make: Callable[[], Module], parameters: Mapping[str, Tensor], **more: Any
+) -> None:
     """Refuse a file that holds less than its arguments would have built.
 
     The model is made without memory for its parameters, and the file's are laid over it: of a small
@@ -69,6 +71,7 @@ def check_outline(make: Callable[[], Module], parameters: Mapping[str, Tensor]) 
     Args:
         make: builds the model.
         parameters: the file's.
+        more: what fairseq's ``load_state_dict`` is told beside them.
 
     Raises:
         RuntimeError: some are missing, too many, or of another size; torch says which.
@@ -77,7 +80,7 @@ def check_outline(make: Callable[[], Module], parameters: Mapping[str, Tensor]) 
     with _WithoutMemory(), torch.random.fork_rng(devices=[]), warnings.catch_warnings():
         outline = make()
         warnings.simplefilter("ignore")  # that nothing is copied into what has no memory
-        outline.load_state_dict(dict(parameters), strict=True)
+        outline.load_state_dict(dict(parameters), strict=True, **more)
     takes = sum(parameter.numel() for parameter in outline.parameters())
     holds = count_parameters(dict(parameters))
     if takes > holds:
