@@ -1,5 +1,6 @@
 """Builds a checkpoint's model by fairseq, of what was read and checked: it opens no file itself."""
 
+import copy
 import dataclasses
 from argparse import Namespace
 from typing import Any
@@ -60,7 +61,9 @@ def build(
     }
     with in_one_line(path, flag):
         of_fairseq = tasks.setup_task(made.task)
-        kept = {"model_cfg": made.model}  # which layers of it
-        check_outline(lambda: of_fairseq.build_model(made.model), checked["model"], **kept)
+        outlined = copy.copy(made.model)  # fairseq notes in it that layers are left out
+        check_outline(
+            lambda: of_fairseq.build_model(outlined), checked["model"], model_cfg=outlined
+        )
         models, _ = checkpoint_utils.load_model_ensemble([path], task=of_fairseq, state=checked)
     return models[0], made, of_fairseq
