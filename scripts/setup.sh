@@ -7,11 +7,13 @@ ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 . "$ROOT/examples/lib.sh"
 
 VENV=$ROOT/.venv
-STATE=$VENV/setup # what this script remembers: base, torch, done, constraints.txt, log
+STATE=$VENV/setup # what this script remembers: base, torch, build, done, constraints.txt, log
 LOG=$STATE/log
 PINS=$ROOT/scripts/requirements
 CPU_INDEX=https://download.pytorch.org/whl/cpu
 STEPS=5
+TELLER=
+PATIENCE=20 # seconds without a word
 
 usage() {
     cat <<'EOF'
@@ -23,6 +25,8 @@ when the requirements did, and makes it anew when an earlier run did not finish.
   PYTHON=COMMAND  the Python to use: 3.11, 3.12 or 3.13 (default: that of a finished .venv, else python3)
   TORCH=VERSION   the torch to install, 2.4.0 or newer (default: that of a finished .venv, else
                   the version in scripts/requirements/torch.txt)
+  BUILD=cuda|cpu  which build of it, whatever this machine has, as on a cluster's login node
+                  (default: that of a finished .venv, else as below)
 
 Which build of torch: with a GPU and a torch in that Python which can use it, that torch is kept and
 none is installed; with an NVIDIA GPU otherwise, the ordinary one with CUDA; without, the CPU's.
@@ -74,11 +78,28 @@ choose_torch() {
         die "TORCH: got '$TORCH'; expected a version such as 2.11.0"
     # Older ones do not work with numpy 2, which is pinned, or have no safe loader with an allow-list.
     [[ ! $TORCH =~ ^([01]\.|2\.[0-3]\.) ]] || die "TORCH: got '$TORCH'; expected 2.4.0 or newer"
+    BUILD=${BUILD:-$(remembered build)}
+    case $BUILD in
+    "" | cuda | cpu) ;;
+    *) die "BUILD: got '$BUILD'; expected cuda or cpu" ;;
+    esac
+    [ "$BUILD $(uname -s)" != "cuda Darwin" ] || die "BUILD: got 'cuda'; there is none for macOS"
 }
 
 # There is a ready-made fairseq for Python 3.12 on 64-bit Linux only; elsewhere pip compiles it.
+is_ready_made() {
+    [ "$1 $(uname -sm)" = "3.12 Linux x86_64" ]
+}
+
+note_ready_made() {
+    if is_ready_made "$PYTHON_VERSION" || ! is_ready_made 3.12; then return; fi
+    if python3.12 -c 'import venv, ensurepip' >/dev/null 2>&1; then
+        say "note: fairseq is compiled for Python $PYTHON_VERSION, and ready-made for 3.12, which is here: PYTHON=python3.12 bash scripts/setup.sh"
+    fi
+}
+
 check_compiler() {
-    if [ "$PYTHON_VERSION $(uname -sm)" = "3.12 Linux x86_64" ]; then return; fi
+    if is_ready_made "$PYTHON_VERSION"; then return; fi
     local tools include cc cxx tool
     tools=$("$PYTHON" -c 'import sysconfig as s
 print(s.get_config_var("CC") or "cc", s.get_config_var("CXX") or "c++", s.get_paths()["include"], sep="\n")')
@@ -106,7 +127,7 @@ for path in sys.argv[1:]:
     with open(path, "rb") as file:
         print(hashlib.sha256(file.read()).hexdigest())' \
         "$PINS"/*.txt "$ROOT/setup.py" "$ROOT/tsa_fairseq/version.py" "$ROOT/scripts/setup.sh"
-    printf 'torch %s\n' "$TORCH"
+    printf 'torch %s %s\n' "$TORCH" "$BUILD"
 }
 
 # Every pinned package is there in its version, and the plugin is the clone's: reads metadata only,
@@ -146,11 +167,33 @@ step() {
     say "[$1/$STEPS] $2"
 }
 
+# still_at_work: says every 20 seconds that a step goes on, and what its log says last.
+still_at_work() {
+    local seconds=0 doing
+    # Nothing is ever written to this pipe: a read of it waits as sleep does, without a process that
+    # could outlive this one.
+    until read -r -t "$PATIENCE" -u 8; do
+        kill -0 "$$" 2>/dev/null || return
+        seconds=$((seconds + PATIENCE))
+        doing=$(tail -n 1 "$LOG" | tr -cd '[:print:]' | sed 's/^ *//' | cut -c 1-70)
+        printf '    %d s  %s\n' "$seconds" "$doing"
+    done
+}
+
+silence() {
+    [ -z "$TELLER" ] || kill "$TELLER" 2>/dev/null || true
+    TELLER=
+}
+
 # attempt HINT COMMAND...: its output goes to the log; a failure ends the script in one line.
 attempt() {
-    local hint=$1 reason
+    local hint=$1 reason status=0
     shift
-    if "$@" >>"$LOG" 2>&1 </dev/null; then return; fi
+    still_at_work 9>&- &
+    TELLER=$!
+    "$@" >>"$LOG" 2>&1 </dev/null 8>&- || status=$?
+    silence
+    [ "$status" != 0 ] || return 0
     # pip's last error, but not the one that only points to its manual.
     reason=$(sed -n '/ResolutionImpossible/d; s/^ERROR: //p' "$LOG" | tail -n 1)
     die "$STEP failed${reason:+ ($reason)}: $hint; the log is $LOG"
@@ -176,8 +219,11 @@ make_venv() {
         mkdir -p "$STATE"
         base >"$STATE/base"
         : >"$LOG"
-        attempt "'$PYTHON -m venv' must work" "$PYTHON" -m venv "$VENV"
     fi
+    rm -f "$STATE/silence"
+    mkfifo "$STATE/silence"
+    exec 8<>"$STATE/silence"
+    [ -x "$VENV/bin/python" ] || attempt "'$PYTHON -m venv' must work" "$PYTHON" -m venv "$VENV"
     attempt "is the package index reachable?" install -r "$PINS/build.txt"
 }
 
@@ -207,25 +253,26 @@ install_cpu_torch() {
     local wanted=torch==$1+cpu
     echo "Looking for $wanted where pip is configured to look" >>"$LOG"
     install --no-deps "$wanted" >>"$LOG" 2>&1 </dev/null && return
-    attempt "this machine has no GPU, so torch comes from $CPU_INDEX: is it reachable, and does it have torch $1 for Python $PYTHON_VERSION?" \
+    attempt "torch for the CPU comes from $CPU_INDEX: is it reachable, and does it have torch $1 for Python $PYTHON_VERSION?" \
         install --no-deps --index-url "$CPU_INDEX" "$wanted"
 }
 
 install_torch() {
-    local site kept=
+    local site kept='' why=''
     site=$("$VENV/bin/python" -c 'import sysconfig; print(sysconfig.get_path("purelib"))')
-    [ -n "$ASKED_TORCH" ] || kept=$(torch_with_gpu)
+    [ -n "$ASKED_TORCH$BUILD" ] || kept=$(torch_with_gpu)
     if [ -n "$kept" ]; then
         [[ ! $kept =~ ^([01]\.|2\.[0-3]\.) ]] ||
             die "torch $kept of $PYTHON is too old for the pinned versions, which need 2.4 or newer: update it, or let setup.sh install one (TORCH=$TORCH bash scripts/setup.sh)"
         step 2 "torch $kept of $PYTHON, which can use this machine's GPU, is kept"
         show_packages_of_python "$site"
-    elif has_gpu; then
+    elif [ "$BUILD" = cuda ] || { [ -z "$BUILD" ] && has_gpu; }; then
         step 2 "torch $TORCH with CUDA (several GB)"
         attempt "is the package index reachable, and does it have torch $TORCH for Python $PYTHON_VERSION?" \
             install "torch==$TORCH"
     elif [ "$(uname -s)" = Linux ]; then
-        step 2 "torch $TORCH for the CPU, as no GPU was found (200 MB)"
+        [ -n "$BUILD" ] || why=", as no GPU was found"
+        step 2 "torch $TORCH for the CPU$why (200 MB)"
         install_cpu_torch "$TORCH"
     else
         step 2 "torch $TORCH"
@@ -243,12 +290,17 @@ install_packages() {
 }
 
 install_fairseq() {
-    step 4 "fairseq (up to 5 minutes if it has to be compiled)"
+    if is_ready_made "$PYTHON_VERSION"; then
+        step 4 "fairseq, ready-made"
+    else
+        step 4 "fairseq, to be compiled (1 to 5 minutes)"
+    fi
     # With CUDA_HOME set, its build compiles CUDA extensions, which translation does not use.
-    (
-        unset CUDA_HOME
-        attempt "the compiler's message, if there is one, is in the log" install --no-deps -r "$PINS/fairseq.txt"
-    )
+    unset CUDA_HOME
+    # By all cores: setuptools reads this beside a package's own configuration.
+    printf '[build_ext]\nparallel = %s\n' "$(getconf _NPROCESSORS_ONLN)" >"$STATE/build.cfg"
+    export DIST_EXTRA_CONFIG=$STATE/build.cfg
+    attempt "the compiler's message, if there is one, is in the log" install --no-deps -r "$PINS/fairseq.txt"
 }
 
 install_plugin() {
@@ -279,10 +331,11 @@ main() {
         note_gpu
         return
     fi
+    note_ready_made
     check_compiler
     # On a copy of standard error: the signal may come while output goes to the log.
     exec 3>&2
-    trap 'die "interrupted; run it again" 2>&3' INT TERM
+    trap 'silence; die "interrupted; run it again" 2>&3' INT TERM
     make_venv
     install_torch
     install_packages
@@ -290,6 +343,7 @@ main() {
     install_plugin
     printf '%s\n' "$PYTHON" >"$STATE/python"
     printf '%s\n' "$ASKED_TORCH" >"$STATE/torch"
+    printf '%s\n' "$BUILD" >"$STATE/build"
     fingerprint >"$STATE/done"
     say "$VENV is ready; to use it in this shell: . $VENV/bin/activate"
     note_gpu

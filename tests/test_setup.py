@@ -3,6 +3,7 @@
 Nothing is installed and no network is used. The stand-in writes down how pip was called.
 """
 
+import configparser
 import os
 import re
 import shutil
@@ -19,11 +20,16 @@ CPU_INDEX = "https://download.pytorch.org/whl/cpu"
 
 # Answers the questions that setup.sh asks a Python and pretends to be its pip; what is left, such
 # as checksums, goes to the real one.
-STAND_IN = """#!/usr/bin/env bash
+STAND_IN = r"""#!/usr/bin/env bash
 case "$*" in
 "-m venv "*) mkdir -p "$3/bin" && cp "$0" "$3/bin/python" ;;
 "-m pip "*)
-    echo "$* CUDA_HOME=${CUDA_HOME-unset} PIP_CONSTRAINT=${PIP_CONSTRAINT-unset}" >>"$STUB_CALLS"
+    echo "$* CUDA_HOME=${CUDA_HOME-unset} PIP_CONSTRAINT=${PIP_CONSTRAINT-unset}" \
+        "DIST_EXTRA_CONFIG=${DIST_EXTRA_CONFIG-unset}" >>"$STUB_CALLS"
+    if [[ -n "$STUB_SLOW" && "$*" == *"$STUB_SLOW"* ]]; then
+        echo "  compiling libbase.cpp"
+        sleep 1.5
+    fi
     if [[ -n "$STUB_PIP_FAILS" && "$*" == *"$STUB_PIP_FAILS"* ]]; then
         echo "ERROR: No matching distribution found"
         exit 1
@@ -71,11 +77,12 @@ class Clone:
             "STUB_NO_VENV": "",
             "STUB_PIP_FAILS": "",
             "STUB_REAL_PYTHON": sys.executable,
+            "STUB_SLOW": "",
             "STUB_TORCH_INSTALLED": f"{TORCH}+cpu",
             "STUB_TORCH_WITH_GPU": "",
             "STUB_VERSION": "3.11",
         }
-        for name in ("PIP_CONSTRAINT", "PYTHON", "TORCH"):
+        for name in ("BUILD", "PIP_CONSTRAINT", "PYTHON", "TORCH"):
             self.environment.pop(name, None)
 
     def command(self, name: str, text: str) -> Path:
@@ -253,6 +260,62 @@ def test_torch_that_is_asked_for_is_installed_beside_the_one_that_is_there(clone
     run = clone.setup(TORCH="2.11.0", STUB_TORCH_WITH_GPU="2.7.1", STUB_TORCH_INSTALLED="2.11.0")
     assert run.returncode == 0, run.stderr
     assert clone.pip(" torch==2.11.0 ")
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ("gpu", "BUILD: got 'gpu'; expected cuda or cpu"),
+        ("CUDA", "BUILD: got 'CUDA'; expected cuda or cpu"),
+    ],
+)
+def test_build_of_torch(clone, given, expected):
+    assert clone.refuses(BUILD=given) == expected
+
+
+@needs_headers
+@pytest.mark.parametrize("build", ["cuda", "cpu"])
+def test_build_that_is_asked_for_whatever_the_machine_has(clone, build):
+    """A cluster's login node has no GPU, and what it installs runs where there is one."""
+    clone.gpu(build == "cpu")
+    wanted = {"cuda": TORCH, "cpu": f"{TORCH}+cpu"}[build]
+    run = clone.setup(BUILD=build, STUB_TORCH_WITH_GPU="2.7.1", STUB_TORCH_INSTALLED=wanted)
+    assert run.returncode == 0, run.stderr
+    (torch,) = clone.pip("torch==")
+    assert torch.split(" --no-deps")[-1].split(" CUDA_HOME")[0].split()[-1] == f"torch=={wanted}"
+    # It is remembered.
+    again = clone.setup(STUB_TORCH_INSTALLED=wanted)
+    assert "is up to date" in again.stdout and not clone.pip("torch==")
+
+
+@needs_headers
+def test_a_long_step_says_that_it_goes_on(clone):
+    script = clone.root / "scripts" / "setup.sh"
+    script.write_text(script.read_text().replace("PATIENCE=20", "PATIENCE=1"))
+    run = clone.setup(STUB_SLOW="fairseq.txt")
+    assert run.returncode == 0, run.stderr
+    words = run.stdout.split("[4/5]")[1].split("[5/5]")[0].splitlines()
+    assert words[1].split("  ")[2:] == ["1 s", "compiling libbase.cpp"]
+
+
+@needs_headers
+def test_fairseq_is_compiled_by_all_cores(clone):
+    assert clone.setup().returncode == 0
+    (call,) = clone.pip("fairseq.txt")
+    found = configparser.ConfigParser()
+    found.read(re.search(r" DIST_EXTRA_CONFIG=(\S+)", call)[1])
+    assert found["build_ext"]["parallel"] == str(os.cpu_count())
+
+
+@pytest.mark.skipif(os.uname().machine != "x86_64", reason="the wheel is for x86_64")
+@needs_headers
+def test_a_python_with_a_ready_made_fairseq_is_named(clone):
+    clone.command("python3.12", "#!/bin/sh\n")
+    assert (
+        "==> note: fairseq is compiled for Python 3.11, and ready-made for 3.12, which is here: "
+        "PYTHON=python3.12 bash scripts/setup.sh\n"
+    ) in clone.setup().stdout
+    assert "ready-made for" not in clone.setup(STUB_VERSION="3.12").stdout
 
 
 @needs_headers
