@@ -359,6 +359,8 @@ time.sleep(60)
     )  # fmt: skip
     child, priority = map(int, parent.stdout.readline().split())
     assert priority == 19
+    group = Path(f"/proc/{child}/autogroup")  # which weighs more than that, where there are any
+    assert not group.exists() or group.read_text().endswith(" nice 19\n")
     parent.send_signal(how)
     parent.wait()
     for _ in range(100):
