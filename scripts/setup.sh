@@ -48,7 +48,8 @@ wait_for_others() {
 
 # remembered NAME: what a finished run chose; nothing if no run finished.
 remembered() {
-    if [ -f "$STATE/done" ]; then cat "$STATE/$1"; fi
+    # An environment of an earlier release has not noted all of it.
+    if [ -f "$STATE/done" ] && [ -f "$STATE/$1" ]; then cat "$STATE/$1"; fi
 }
 
 choose_python() {

@@ -289,6 +289,16 @@ def test_build_that_is_asked_for_whatever_the_machine_has(clone, build):
 
 
 @needs_headers
+def test_an_environment_of_an_earlier_release_is_brought_up_to_date(clone):
+    assert clone.setup().returncode == 0
+    (clone.venv / "setup" / "build").unlink()
+    clone.done.write_text("of another fingerprint\n")
+    run = clone.setup()
+    assert run.returncode == 0, run.stderr
+    assert clone.pip(f"torch=={TORCH}+cpu") and run.stdout.endswith("/bin/activate\n")
+
+
+@needs_headers
 def test_a_long_step_says_that_it_goes_on(clone):
     script = clone.root / "scripts" / "setup.sh"
     script.write_text(script.read_text().replace("PATIENCE=20", "PATIENCE=1"))
