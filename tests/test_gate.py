@@ -291,6 +291,12 @@ def test_references_stay_texts(monkeypatch):
         checked_state({"model": made})
 
 
+def test_how_long_a_training_took():
+    for given, found in ((12.5, 12.5), (float("inf"), None), ("12", None), ({}, None)):
+        state = {"model": {}, "extra_state": {"previous_training_time": given}}
+        assert checked_state(state)["extra_state"] == {"previous_training_time": found}
+
+
 def test_data_that_a_shell_would_see():
     task = {"_name": "translation", "dataset_impl": "fasta"}
     with pytest.raises(Refused, match="its dataset_impl is 'fasta'; expected one of raw, lazy,"):

@@ -241,7 +241,7 @@ def _extra(state: Mapping[str, Any]) -> dict[str, Any] | None:
     found: dict[str, Any] = {}
     if "train_iterator" in given:
         found["train_iterator"] = _only_numbers(given["train_iterator"])
-    for name in ("val_loss", "best"):
+    for name in ("val_loss", "best", "previous_training_time"):
         if name in given:
             found[name] = float(given[name]) if _fits(_NUMBER, given[name]) else None
     return found
