@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from tsa_fairseq.errors import UsageError
+from tsa_fairseq.errors import UsageError, plural
 from tsa_fairseq.evidence.runs import Run
 
 
@@ -32,5 +32,5 @@ def translate(
     if path is None:
         raise UsageError(f"SYSTEM: '{run.path}' has no checkpoint to translate with")
     how = f" with {inference}" if inference else ""
-    say(f"translating {len(sources):,} sentences by {path}{how}")
+    say(f"translating {plural(len(sources), 'sentence')} by {path}{how}")
     return list(load(path, inference, **options).translate(list(sources)))
