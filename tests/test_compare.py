@@ -247,6 +247,21 @@ def test_leaves_are_translated_by_the_tree_itself(made_up, tmp_path, capsys):
     assert leaves[0]["choice"] == "kept by validation"
 
 
+def test_a_file_that_is_no_checkpoint_is_said_of_its_system(tmp_path, capsys):
+    """In words of ours: torch's advise to read it unsafely."""
+    run, file = tmp_path / "run", tmp_path / "run" / "checkpoint_best.pt"
+    run.mkdir()
+    write(file, ["no checkpoint"])
+    lines = write(tmp_path / "s", SOURCES)
+    argv = ["compare", write(tmp_path / "base", TARGETS), run, "--translate"]
+    status, _, complaint = command_line(capsys, *argv, "--source", lines, "--reference", lines)
+    assert status == 1
+    assert complaint.splitlines()[-1] == (
+        f"tsa-fairseq: error: SYSTEM: '{file}' cannot be loaded as a checkpoint: it is damaged, "
+        "no file of torch's, or holds more than fairseq stores; nothing of it was run"
+    )
+
+
 def test_an_export_is_translated_if_that_is_asked(made_up, tmp_path, capsys):
     references = write(tmp_path / "r", [f"{target} ." for target in TARGETS])
     sources = write(tmp_path / "s", SOURCES)

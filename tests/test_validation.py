@@ -39,7 +39,7 @@ def test_the_best_leaf(metric, task, data, tmp_path, capsys):
     else:
         assert line == "validation nll, bits a token: " + shown(values, 3)
         assert figures["valid_nll"] == pytest.approx(min(values), abs=5e-4)
-        assert err.splitlines() == ["nll of 3 leaves, 1 batches"]
+        assert err.splitlines() == ["nll of 3 leaves, 1 batch"]
 
 
 def shown(values, digits):

@@ -9,6 +9,10 @@ from tsa_fairseq.errors import UsageError
 from tsa_fairseq.plugin.model import TSATransformerModel
 from tsa_fairseq.plugin.warm_start import warm_start
 
+IS_A_TREE = (
+    "is a tree; expected a checkpoint of fairseq's transformer, which tsa-fairseq export makes of "
+    "a leaf; to start from all leaves, give it to --finetune-from-model, with its --tree"
+)
 PRE_NORM = {"encoder_normalize_before": True, "decoder_normalize_before": True}
 
 
@@ -100,6 +104,29 @@ def test_checkpoint_with_another_dictionary(build, stock, monkeypatch):
     name = "decoder.embed_tokens.weight"
     message = f"does not fit leaf 0: its {name} is (40, 16), this model's (50, 16) (and 2 more)"
     refused(larger, path, message)
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [
+        {"tree": "2[1,1]"},
+        {"tree": "2[1,1]", **PRE_NORM},
+        {"tree": "2[1,1]", "criterion": "tsa_online_kd", "kd_objective": "one"},
+    ],
+)
+def test_a_tree_is_said_to_be_one(flags, build, tmp_path):
+    path = str(tmp_path / "tree.pt")
+    torch.save({"model": build(**flags).state_dict()}, path)
+    wanted = build(tree="2[1,1]", **{n: v for n, v in flags.items() if n in PRE_NORM})
+    refused(wanted, path, IS_A_TREE)
+
+
+def test_a_tree_of_one_leaf_is_a_plain_model(build, tmp_path):
+    path = str(tmp_path / "plain.pt")
+    plain = build(tree="3", seed=5).state_dict()
+    torch.save({"model": plain}, path)
+    state = build(tree="1,2,4", tree_init_from=path).state_dict()
+    assert all(torch.equal(state[name], tensor) for name, tensor in plain.items())
 
 
 def change(path, **tensors):

@@ -1,4 +1,4 @@
-"""The one exception this package raises for bad input, and warnings of what may be."""
+"""The one exception this package raises for bad input, warnings of what may be, and their words."""
 
 import logging
 import unicodedata
@@ -32,6 +32,11 @@ def check_choice(flag: str, value: str | None, choices: Sequence[str]) -> None:
     """
     if value is not None and value not in choices:
         raise UsageError(f"{flag}: got '{value}'; expected one of {', '.join(choices)}")
+
+
+def plural(number: int, noun: str, several: str | None = None) -> str:
+    """1 sentence, 2,000 sentences; of a noun that takes no bare s, with its plural."""
+    return f"{number:,} {noun if number == 1 else several or noun + 's'}"
 
 
 def visible(text: str, kept: str = "\n\t") -> str:

@@ -6,7 +6,7 @@ from pathlib import Path
 from tsa_fairseq.cli.progress import progress
 from tsa_fairseq.deploy.averaging import average, best, newest
 from tsa_fairseq.deploy.precision import DTYPES, cast, read_dtype
-from tsa_fairseq.errors import UsageError
+from tsa_fairseq.errors import UsageError, plural
 from tsa_fairseq.files.averages import is_average, mark_average
 from tsa_fairseq.files.folders import check_file
 from tsa_fairseq.files.leftovers import clear
@@ -58,8 +58,4 @@ def average_checkpoints(args: Namespace) -> str:
     state = mark_average({**state, "model": cast(state["model"], dtype)}, len(paths))
     write_file(args.out, lambda path: save(state, path), check)
     names = ", ".join(Path(path).name for path in paths)
-    return f"{args.out}: the mean of {_checkpoints(len(paths))}, {names}"
-
-
-def _checkpoints(number: int) -> str:
-    return "1 checkpoint" if number == 1 else f"{number} checkpoints"
+    return f"{args.out}: the mean of {plural(len(paths), 'checkpoint')}, {names}"

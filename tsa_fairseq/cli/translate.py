@@ -21,7 +21,7 @@ from tsa_fairseq.deploy.search import (
     check_search_numbers,
     cut,
 )
-from tsa_fairseq.errors import UsageError, check_choice
+from tsa_fairseq.errors import UsageError, check_choice, plural
 
 # Bytes asked for at a time: of a pipe, what is there is given at once.
 _READ = 2**20
@@ -175,7 +175,8 @@ class _Progress:
         """After so many lines."""
         if self._shown:
             rate = lines / max(time.perf_counter() - self._begun, 1e-9)
-            print(f"\r{lines:,} lines, {rate:,.1f} a second", end="", file=sys.stderr, flush=True)
+            said = f"\r{plural(lines, 'line')}, {rate:,.1f} a second"
+            print(said, end="", file=sys.stderr, flush=True)
 
     def end(self) -> None:
         """Leave the line as it is."""

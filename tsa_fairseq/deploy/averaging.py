@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import Tensor
 
-from tsa_fairseq.errors import UsageError
+from tsa_fairseq.errors import UsageError, plural
 from tsa_fairseq.files.checkpoint import model_arguments, read_checkpoint
 from tsa_fairseq.tree.outputs import widened
 
@@ -107,7 +107,8 @@ def _choose(
             if value is not None:
                 found[_updates(state)] = (value, str(path))
     if len(found) < number:
-        raise UsageError(f"{flag}: got {number}; '{folder}' has {len(found)} checkpoints to choose")
+        has = plural(len(found), "checkpoint")
+        raise UsageError(f"{flag}: got {number}; '{folder}' has {has} to choose")
     return [path for _, path in sorted(found.values())[-number:]]
 
 

@@ -11,7 +11,7 @@ import torch
 
 from tsa_fairseq.deploy.device import choose_device
 from tsa_fairseq.deploy.search import BEAM
-from tsa_fairseq.errors import UsageError
+from tsa_fairseq.errors import UsageError, plural
 from tsa_fairseq.files.binarised import kind_of_data
 from tsa_fairseq.files.building import reason
 from tsa_fairseq.files.subwords import kind_of
@@ -170,7 +170,7 @@ def _nll(
     leaves = model.decoder.topology.num_leaves
     names = [f"nll_leaf{leaf}" for leaf in range(leaves)] if leaves > 1 else ["nll_loss"]
     sums, tokens = torch.zeros(leaves, dtype=torch.float64), 0
-    say(f"nll of {leaves} leaves, {len(batches)} batches")
+    say(f"nll of {plural(leaves, 'leaf', 'leaves')}, {plural(len(batches), 'batch', 'batches')}")
     for sample in batches:
         _, _, logs = criterion(model, sample)
         sums += torch.stack([logs[name].double() for name in names]).cpu()
@@ -197,7 +197,7 @@ def _bleu(
         if not all(bool(p.isfinite().all()) for part in of_leaf for p in part.parameters()):
             values.append(math.nan)  # fairseq finds no best word, and ends in an assertion
             continue
-        say(f"translating {len(references):,} sentences with leaf {leaf}")
+        say(f"translating {plural(len(references), 'sentence')} with leaf {leaf}")
         model.decoder.inference = leaf
         translations = [
             words.string(hypotheses[0]["tokens"], joined)

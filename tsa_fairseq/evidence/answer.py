@@ -1,8 +1,8 @@
 """What a comparison says, in sentences that claim no more than it can."""
 
+from tsa_fairseq.errors import plural
 from tsa_fairseq.evidence.comparison import Comparison
 from tsa_fairseq.evidence.formats import probability
-from tsa_fairseq.evidence.lines import plural
 from tsa_fairseq.evidence.spread import Spread
 from tsa_fairseq.evidence.tables import gained, interval, written
 

@@ -53,8 +53,3 @@ def decode(content: bytes, path: str, flag: str) -> str:
         line = text.count("\n", 0, text.index("\0")) + 1
         raise UsageError(f"{flag}: '{path}' is no text: line {line} has a zero byte")
     return text
-
-
-def plural(number: int, noun: str) -> str:
-    """1 sentence, 2,000 sentences."""
-    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"

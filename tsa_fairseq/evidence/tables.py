@@ -1,5 +1,6 @@
 """What a comparison found out, as tables: all of them, and those that decide."""
 
+from tsa_fairseq.errors import plural
 from tsa_fairseq.evidence import details
 from tsa_fairseq.evidence.comparison import Comparison, Judged
 from tsa_fairseq.evidence.costs import is_known
@@ -33,7 +34,7 @@ def scores(found: Comparison) -> Table:
         rows.append(tuple(row))
     return Table(
         "scores",
-        f"Scores on {len(found.test):,} sentences",
+        f"Scores on {plural(len(found.test), 'sentence')}",
         tuple(heading),
         tuple(rows),
         _note(found),

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tsa_fairseq.errors import UsageError
+from tsa_fairseq.errors import UsageError, plural
 from tsa_fairseq.evidence.generated import Generated
-from tsa_fairseq.evidence.lines import plural, read_lines
+from tsa_fairseq.evidence.lines import read_lines
 from tsa_fairseq.evidence.systems import Seed, System
 
 

@@ -3,8 +3,10 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from tsa_fairseq.errors import UsageError
+from tsa_fairseq.errors import UsageError, plural
 from tsa_fairseq.evidence.runs import Run
+
+_FLAGS = {"path": "SYSTEM", "subwords": "--subwords"}
 
 
 def translate(
@@ -32,5 +34,9 @@ def translate(
     if path is None:
         raise UsageError(f"SYSTEM: '{run.path}' has no checkpoint to translate with")
     how = f" with {inference}" if inference else ""
-    say(f"translating {len(sources):,} sentences by {path}{how}")
-    return list(load(path, inference, **options).translate(list(sources)))
+    say(f"translating {plural(len(sources), 'sentence')} by {path}{how}")
+    try:
+        return list(load(path, inference, **options).translate(list(sources)))
+    except UsageError as error:  # which names an argument of load's; here it was a flag
+        name, _, rest = str(error).partition(":")
+        raise UsageError(f"{_FLAGS.get(name, name)}:{rest}") from None

@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping, Sequence
 from itertools import combinations
 
-from tsa_fairseq.evidence.lines import plural
+from tsa_fairseq.errors import plural
 
 # Of lines that end in a full stop, how many have a blank before it, in tokenised text.
 _TOKENISED = 0.5

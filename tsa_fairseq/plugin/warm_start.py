@@ -28,13 +28,15 @@ def warm_start(model: Any, path: str) -> None:
         path: a checkpoint of fairseq's ``transformer`` with this model's sizes and dictionaries.
 
     Raises:
-        UsageError: the file cannot be read, or its parameters are not those of leaf 0.
+        UsageError: the file cannot be read, is a tree itself, or its parameters are not those of
+            leaf 0.
     """
     state = read_checkpoint(path, INIT_FROM)
     # the learnable parts of an objective are no part of a leaf
     own = {n: t for n, t in model.state_dict().items() if not n.startswith(HEADS_PREFIX)}
     # older releases of fairseq stored sinusoidal positions, which are computed anyway
     loaded = {n: t for n, t in state["model"].items() if n in own or not _SINUSOIDS.search(n)}
+    _check_plain(path, loaded)
     _check_format(path, loaded, model)
     _check_heads(path, state, model.args)
     model.upgrade_state_dict(loaded)
@@ -44,6 +46,16 @@ def warm_start(model: Any, path: str) -> None:
     _check_tied(path, loaded, own)
     model.load_state_dict({**own, **loaded})
     logger.info("%s: leaf 0 copied from %s", INIT_FROM, path)
+
+
+def _check_plain(path: str, loaded: dict[str, Tensor]) -> None:
+    """A tree of one leaf is plain; what others have beside leaf 0 would be a list of names."""
+    if any(name.startswith((*_BESIDE_LEAF_0, HEADS_PREFIX)) for name in loaded):
+        raise UsageError(
+            f"{INIT_FROM}: '{path}' is a tree; expected a checkpoint of fairseq's transformer, "
+            "which tsa-fairseq export makes of a leaf; to start from all leaves, give it to "
+            "--finetune-from-model, with its --tree"
+        )
 
 
 def _check_format(path: str, loaded: dict[str, Tensor], model: Any) -> None:

@@ -4,11 +4,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from tsa_fairseq.errors import UsageError
+from tsa_fairseq.errors import UsageError, plural
 from tsa_fairseq.evidence.comparison import Comparison
 from tsa_fairseq.evidence.costs import cost
 from tsa_fairseq.evidence.formats import markdown
-from tsa_fairseq.evidence.lines import plural
 from tsa_fairseq.evidence.runs import Run, find_run
 from tsa_fairseq.evidence.spread import Spread
 from tsa_fairseq.evidence.systems import Seed, System
