@@ -274,12 +274,13 @@ def test_make_data_leaves_foreign_files_alone(tmp_path, capsys):
 
 def result(name, bleu, translations, **values):
     defaults = dict(exact=0.5, parameters=2000, inference_parameters=1000, seconds=83.4, speed=77.7)
-    defaults["weights"] = "float32"
+    defaults["memory"] = 12 * 2**20
     return report.Result(
         name=name,
         bleu=bleu,
         signature="nrefs:1",
         file=Path(name) / "checkpoint_best.pt",
+        said=Path(name) / "generate.txt",
         translations=translations,
         **{**defaults, **values},
     )
@@ -333,37 +334,44 @@ def test_duration(seconds, text):
     assert report.duration(seconds) == text
 
 
-def test_table_shows_the_models_side_by_side(tmp_path):
-    files = [tmp_path / name for name in ("plain.pt", "tree.pt", "model.pt", "model.bin")]
-    for file, size in zip(files, (3_000_000, 5_000_000, 1_000_000, 249_000), strict=True):
-        file.write_bytes(bytes(size))
-    exported = dict(parameters=None, seconds=None)
+def test_table_shows_one_model_a_line(tmp_path):
+    files = [tmp_path / name for name in ("plain.pt", "tree.pt", "models", "model.bin")]
+    for file, size in zip(files, (3_000_000, 5_000_000, 0, 249_000), strict=True):
+        if file.suffix:
+            file.write_bytes(bytes(size))
+    for leaf in range(2):
+        (tmp_path / "models" / f"leaf{leaf}").mkdir(parents=True)
+        (tmp_path / "models" / f"leaf{leaf}" / "model.pt").write_bytes(bytes(500_000))
+    exported = dict(parameters=None, seconds=None, memory=None)
+    names = ["plain", "tree, leaf 0", "fairseq's ensemble of 2", "CTranslate2"]
     lines = report.table(
         [
             dataclasses.replace(one, file=file)
             for one, file in zip(
                 [
-                    result("plain", 71.26, [], parameters=1000),
-                    result("tree", 8.0, [], exact=0.123, seconds=200),
-                    result("leaf 2, exported", 8.5, [], **exported, speed=80.1),
-                    result("CTranslate2", 8.4, [], **exported, speed=1234.5, weights="int8"),
+                    result(names[0], 71.26, [], parameters=1000),
+                    result(names[1], 8.0, [], exact=0.123, seconds=200),
+                    result(names[2], 8.5, [], **exported, speed=80.1),
+                    result(names[3], 8.4, [], **exported, speed=1234.5),
                 ],
                 files,
                 strict=True,
             )
-        ]
+        ],
+        dict(zip(names, (1.25, 0.75, 1.5, 2.25), strict=True)),
     )
 
     assert lines == [
-        "                             plain  tree, leaf 0  leaf 2, exported  CTranslate2",
-        "BLEU                          71.3           8.0               8.5          8.4",
-        "translated exactly           50.0%         12.3%             50.0%        50.0%",
-        "sentences a second              78            78                80         1234",
-        "parameters, inference        1,000         1,000             1,000        1,000",
-        "parameters, training         1,000         2,000",
-        "training time           1 min 23 s    3 min 20 s",
-        "weights                    float32       float32           float32         int8",
-        "file                        3.0 MB        5.0 MB            1.0 MB       0.2 MB",
+        "                         BLEU   95 %  exact  sentences/s  parameters    training  memory"
+        "    file",
+        "plain                    71.3  ± 1.2  50.0%           78       1,000  1 min 23 s  12 MiB"
+        "  3.0 MB",
+        "tree, leaf 0              8.0  ± 0.8  12.3%           78       1,000  3 min 20 s  12 MiB"
+        "  5.0 MB",
+        "fairseq's ensemble of 2   8.5  ± 1.5  50.0%           80       1,000                    "
+        "  1.0 MB",
+        "CTranslate2               8.4  ± 2.2  50.0%         1234       1,000                    "
+        "  0.2 MB",
     ]
 
 
@@ -384,8 +392,8 @@ def test_what_was_exported_is_read(tmp_path):
     (folder / "ctranslate2.log").write_text("Translated 2 sentences (1000.25 sentences/s)\n")
     one, other = demo_results.read_deployed(tmp_path, "dml")
 
-    assert (one.name, one.speed, one.exact) == ("leaf 3, exported", 20.5, 1.0)
-    assert (other.name, other.speed, other.exact) == ("CTranslate2", 1000.25, 0.5)
+    assert (one.name, one.speed, one.exact) == ("leaf 3 exported", 20.5, 1.0)
+    assert (other.name, other.speed, other.exact) == ("leaf 3 CTranslate2 int8", 1000.25, 0.5)
     assert one.inference_parameters == other.inference_parameters == 12
     assert one.bleu == pytest.approx(100) and 50 < other.bleu < 100
     assert one.file == folder / "fairseq" / "model.pt" and one.seconds is one.parameters is None
@@ -467,21 +475,100 @@ def test_quick_asks_for_twice_what_one_gets_without_translating():
     assert report.required_bleu(quick=False, unchanged=3.0, shuffled=0.5) == 60.0
 
 
-@pytest.mark.parametrize("quick, bleu, rest", [("no", 59.94, "60.0"), ("yes", 5.0, "6.0")])
-def test_a_leaf_that_learned_too_little_ends_in_an_error(
-    quick, bleu, rest, tmp_path, monkeypatch, capsys
-):
+def few_learned(tmp_path, monkeypatch, quick, bleu):
+    """The folder of a run of 60 updates whose leaf has learned little."""
     (tmp_path / "data").mkdir()
     for side in words.LANGUAGES:
         (tmp_path / "data" / f"test.{side}").write_text("x\n" * 3)
-    (tmp_path / "run.txt").write_text(f"quick={quick}\nseed=1\n")
+    (tmp_path / "run.txt").write_text(f"quick={quick}\nseed=1\nupdates=60\n")
     models = [result("plain", 90.0, ["a", "b", "c"]), result("tree", bleu, ["a", "b", "d"])]
     model = tmp_path / "model"
     model.write_bytes(b"x")
     models = [dataclasses.replace(one, file=model) for one in models]
     monkeypatch.setattr(report, "read_results", lambda run, objectives: models)
-    monkeypatch.setattr(report, "read_deployed", lambda run, objective: models[1:])
+    monkeypatch.setattr(report, "read_deployed", lambda run, objective: [])
     monkeypatch.setattr(report, "corpus_bleu", lambda *_: (3.0, ""))
+    monkeypatch.setattr(report, "compared", lambda *_: ({"plain": 1, "tree, leaf 0": 2}, ["Well."]))
+
+
+def test_all_leaves_together_are_read(tmp_path):
+    """By the tree, with all of its parameters, and by fairseq, of as many models as leaves."""
+    folder = tmp_path / "leaves-dml"
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "test.de").write_text("eins zwei drei vier\n")
+    for leaf in range(3):
+        (folder / "models" / f"leaf{leaf}").mkdir(parents=True)
+        (folder / "models" / f"leaf{leaf}" / "model.pt").write_bytes(bytes(10 + leaf))
+    for name, speed in (("tree", "20.50"), ("fairseq", "10.25")):
+        (folder / f"{name}.txt").write_text("D-0\t-0.1\teins zwei drei vier\n")
+        (folder / f"{name}.log").write_text(f"({speed} sentences/s, 90 tokens/s)\n")
+    tree = result("dml", 8.0, [])
+    tree = dataclasses.replace(tree, file=tmp_path / "tree-dml" / "checkpoint_best.pt")
+    ours, theirs = demo_results.read_together(tmp_path, tree)
+
+    assert (ours.name, ours.speed, ours.inference_parameters) == ("tree, all leaves", 20.5, 2000)
+    assert (theirs.name, theirs.speed, theirs.inference_parameters) == (
+        *("fairseq's ensemble of 3", 10.25, 3000),
+    )
+    assert ours.bleu == theirs.bleu == pytest.approx(100)
+    assert report.size(theirs.file) == 33 and ours.file == tree.file
+    assert ours.said == folder / "tree.txt" and theirs.said == folder / "fairseq.txt"
+
+    alone = dataclasses.replace(tree, file=tmp_path / "tree-rdrop" / "checkpoint_best.pt")
+    assert demo_results.read_together(tmp_path, alone) == []
+
+
+def test_what_compare_says(tmp_path, monkeypatch):
+    """The interval of each, and one answer about the second."""
+    monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
+    (tmp_path / "data").mkdir()
+    lines = [f"das ist der Satz Nummer {number} von allen" for number in range(40)]
+    for side in words.LANGUAGES:
+        (tmp_path / "data" / f"test.{side}").write_text("".join(f"{line}\n" for line in lines))
+    said = {}
+    for name, found in {
+        "plain": [*lines[1:], "x"],
+        "tree, leaf 0": [*lines[:20], *["nichts"] * 20],
+    }.items():
+        said[name] = tmp_path / f"{name}.txt"
+        said[name].write_text("".join(f"{line}\n" for line in found))
+    systems = [dataclasses.replace(result(name, 1, []), said=said[name]) for name in said]
+    spread, sentences = report.compared(tmp_path, systems)
+
+    assert 0 < spread["plain"] < spread["tree, leaf 0"] < 50
+    assert sentences[0].startswith("tree, leaf 0 translates worse than plain on test sets like")
+    assert sentences[1].endswith("1 seed of it and 1 of plain, and 2 of each is the least.")
+    said["plain"].write_text("one line\n")
+    with pytest.raises(report.DemoError) as caught:
+        report.compared(tmp_path, systems)
+    assert str(caught.value).startswith(f"SYSTEM: '{said['plain']}' has 1 line")
+
+
+def test_memory_of_a_command_is_written_down(tmp_path):
+    """The most of all calls; the exit status is the command's."""
+    file = tmp_path / "memory"
+    command = [sys.executable, str(DEMO / "measured.py"), str(file), sys.executable, "-c"]
+    assert subprocess.run([*command, "x = bytearray(300 * 2**20)"]).returncode == 0
+    most = int(file.read_text())
+    assert 300 * 2**20 < most < 2000 * 2**20
+    assert subprocess.run([*command, "raise SystemExit(3)"]).returncode == 3
+    assert int(file.read_text()) == most
+    killed = "import os, signal; os.kill(os.getpid(), signal.SIGKILL)"
+    assert subprocess.run([*command, killed]).returncode == 137
+
+
+def test_after_fewer_updates_nothing_is_promised(tmp_path, monkeypatch, capsys):
+    few_learned(tmp_path, monkeypatch, "yes", 0.0)
+    assert report.main(["table", "--run", str(tmp_path), "--made-for", "250"]) == 0
+    shown = capsys.readouterr()
+    assert shown.err == "" and shown.out == (tmp_path / "report.txt").read_text()
+
+
+@pytest.mark.parametrize("quick, bleu, rest", [("no", 59.94, "60.0"), ("yes", 5.0, "6.0")])
+def test_a_leaf_that_learned_too_little_ends_in_an_error(
+    quick, bleu, rest, tmp_path, monkeypatch, capsys
+):
+    few_learned(tmp_path, monkeypatch, quick, bleu)
 
     assert report.main(["table", "--run", str(tmp_path)]) == 1
 
@@ -504,10 +591,10 @@ def compared(folder, seed, *objectives, updates=300):
 
 
 def test_comparison_of_all_trees_of_several_runs(tmp_path, monkeypatch, capsys):
-    runs = [compared(tmp_path, seed, "tsa", "one") for seed in (1, 2)]
+    runs = [compared(tmp_path, seed, "dealt", "one") for seed in (1, 2)]
 
     def read(run, objectives):
-        assert objectives == ["tsa", "one"], "in the order of --objective"
+        assert objectives == ["dealt", "one"], "in the order of --objective"
         more = 10.0 if run == runs[1] else 0.0
         return [
             result("plain", 50.0 + more, ["a"], exact=0.25, seconds=100),
@@ -521,7 +608,7 @@ def test_comparison_of_all_trees_of_several_runs(tmp_path, monkeypatch, capsys):
         "| method | BLEU (seed 1, seed 2) | mean | exact | training time |",
         "|---|---|---|---|---|",
         "| plain | 50.0, 60.0 | 55.0 | 25.0% | 1.0, 1.0 x plain |",
-        "| `tsa` | 40.0, 50.0 | 45.0 | 50.0% | 1.5, 1.6 x plain |",
+        "| `dealt` | 40.0, 50.0 | 45.0 | 50.0% | 1.5, 1.6 x plain |",
         "| `one` | 30.0, 40.0 | 35.0 | 0.0% | 2.1, 2.1 x plain |",
         "",
         "sacreBLEU nrefs:1, 1 sentences; quick=no updates=300",
@@ -529,7 +616,7 @@ def test_comparison_of_all_trees_of_several_runs(tmp_path, monkeypatch, capsys):
 
 
 def test_runs_that_cannot_be_compared(tmp_path, capsys):
-    runs = [compared(tmp_path, 1, "tsa"), compared(tmp_path, 2, "tsa", updates=7)]
+    runs = [compared(tmp_path, 1, "dealt"), compared(tmp_path, 2, "dealt", updates=7)]
     assert compare.main(["--run", *map(str, runs)]) == 1
     assert (
         capsys.readouterr().err == f"error: --run: '{runs[1]}' differs from the first in updates\n"
@@ -561,7 +648,7 @@ def test_the_demo_knows_every_objective():
         (["--seeds", "1 x"], "--seeds: got 'x'; expected a whole number, 0 or more"),
         (
             ["--objectives", "tsa okdip"],
-            f"--objectives: got 'okdip'; expected one of: {' '.join(OBJECTIVES)}",
+            f"--objectives: got 'okdip'; expected one of: dealt {' '.join(OBJECTIVES)}",
         ),
         (["--updates", "0"], "--updates: got '0'; expected a whole number, 1 or more"),
     ],
@@ -590,7 +677,7 @@ def test_compare_refuses_bad_flags(arguments, message, tmp_path):
         (["--updates", "ten"], "--updates: got 'ten'; expected a whole number, 1 or more"),
         (
             ["--objective", "okdip"],
-            f"--objective: got 'okdip'; expected one of: {' '.join(OBJECTIVES)}",
+            f"--objective: got 'okdip'; expected one of: dealt {' '.join(OBJECTIVES)}",
         ),
     ],
 )
@@ -635,6 +722,22 @@ def made_with(seed, updates):
     return f"quick=no\nseed={seed}\nupdates={updates}\nrecipe=0-0\n{tools}"
 
 
+def test_a_run_of_few_updates_ends_with_its_table(tmp_path):
+    """All stages, once; the models have learned nothing, which is no failure of the demo."""
+    done = run_demo("--quick", "--updates", "8", "--out", tmp_path / "run")
+
+    assert done.returncode == 0, done.stderr
+    stages = re.findall(r"^==> \[(\d+)/14\] ", done.stdout, re.MULTILINE)
+    assert stages == [str(number) for number in range(1, 15)]
+    shown = (tmp_path / "run" / "report.txt").read_text()
+    assert done.stdout.endswith(shown)
+    assert [line.split("  ")[0] for line in shown.splitlines()[1:5]] == [
+        *("plain", "tree, leaf 0", "tree, all leaves", "fairseq's ensemble of 4"),
+    ]
+    assert "tree, all leaves, and fairseq's ensemble of 4: 200 translations are equal.\n" in shown
+    assert (tmp_path / "run" / "report.html").is_file()
+
+
 @pytest.mark.slow
 def test_quick_run_is_interrupted_goes_on_and_learns(tmp_path):
     out = tmp_path / "run"
@@ -651,11 +754,16 @@ def test_quick_run_is_interrupted_goes_on_and_learns(tmp_path):
     assert done.stdout.endswith(shown)
     page = out / "report.html"
     assert f"==> a page about both models: {page}\n" in done.stdout and page.is_file()
-    bleu = re.search(r"^BLEU" + 4 * r" +([\d.]+)" + "$", shown, re.MULTILINE)
-    assert min(map(float, bleu.groups())) > 6
-    assert float(bleu[4]) == pytest.approx(float(bleu[3]), abs=1.5), "int8, of so young a model"
-    sizes = re.search(r"^parameters, inference" + 4 * r" +([\d,]+)" + "$", shown, re.MULTILINE)
-    assert len(set(sizes.groups())) == 1, "a leaf has the plain model's size"
+    rows = {
+        name: cells
+        for name, *cells in (re.split(" {2,}", line) for line in shown.splitlines()[1:7])
+    }
+    bleu = {name: float(cells[0]) for name, cells in rows.items()}
+    assert min(bleu.values()) > 6
+    exported, int8 = (name for name in rows if re.match(r"leaf \d", name))
+    assert bleu[int8] == pytest.approx(bleu[exported], abs=1.5), "int8, of so young a model"
+    sizes = {rows[name][4] for name in ("plain", "tree, leaf 0", exported, int8)}
+    assert len(sizes) == 1, "a leaf has the plain model's size"
 
     done = run_demo("--quick", "--out", out, "--objective", "kd")
     assert done.returncode == 0, done.stderr

@@ -30,7 +30,11 @@ def comparison(runs: Sequence[Path]) -> list[str]:
                 f"--run: '{run}' differs from the first in {', '.join(sorted(different))}"
             )
     trained = [
-        [name for name in OBJECTIVES if (run / f"tree{demo.suffix(name)}" / "trained").exists()]
+        [
+            name
+            for name in (demo.DEFAULT_OBJECTIVE, *OBJECTIVES)
+            if (run / f"tree{demo.suffix(name)}" / "trained").exists()
+        ]
         for run in runs
     ]
     for name in {name for names in trained for name in names}:

@@ -20,7 +20,7 @@ cores. The same command goes on where it was interrupted. Ends with a table in M
 END
 }
 
-SEEDS='1 2' CHOSEN=${OBJECTIVES[*]} OUT=$ROOT/runs/compare UPDATES='' QUICK=no
+SEEDS='1 2' CHOSEN="dealt ${OBJECTIVES[*]}" OUT=$ROOT/runs/compare UPDATES='' QUICK=no
 VALUES=(--seeds SEEDS --objectives CHOSEN --updates UPDATES --out OUT)
 SWITCHES=(--quick QUICK)
 parse_flags "expected --seeds, --objectives, --updates, --out or --quick (see compare.sh --help)" "$@"
@@ -32,13 +32,13 @@ for seed in $SEEDS; do
     whole_number --seeds "$seed" 0
 done
 for objective in $CHOSEN; do
-    one_of --objectives "$objective" "${OBJECTIVES[@]}"
+    one_of --objectives "$objective" dealt "${OBJECTIVES[@]}"
 done
 
 # report_of OBJECTIVE: what run.sh writes at its end.
 report_of() {
     local name=report-$1.txt
-    [ "$1" != tsa ] || name=report.txt
+    [ "$1" != dealt ] || name=report.txt
     printf '%s\n' "$OUT/seed$seed/$name"
 }
 

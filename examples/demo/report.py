@@ -1,19 +1,22 @@
 """Scores the demo's models and shows them side by side.
 
 python report.py versions           the packages that results depend on, as NAME=VERSION lines
-python report.py table --run DIR [--objective NAME]
+python report.py table --run DIR [--objective NAME] [--made-for N]
                                     the plain model and a tree, also written to DIR/report.txt, or
                                     report-NAME.txt; status 1 if the tree's leaf has learned less
-                                    than it should
+                                    than it should after the N updates that the demo was made for
 """
 
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import importlib.metadata
+import json
 import os
+import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from results import (
@@ -24,6 +27,7 @@ from results import (
     read_deployed,
     read_lines,
     read_results,
+    read_together,
     suffix,
 )
 
@@ -66,28 +70,63 @@ def duration(seconds: float) -> str:
     return f"{minutes} min {rest:02d} s" if minutes else f"{rest} s"
 
 
-def table(results: Sequence[Result]) -> list[str]:
-    """The models side by side."""
+def size(path: Path) -> int:
+    """Bytes of a model's file, or of all in a folder."""
+    files = path.glob("*/model.pt") if path.is_dir() else [path]
+    return sum(file.stat().st_size for file in files)
 
-    def header(result: Result) -> str:
-        return (
-            f"{result.name}, leaf 0" if result.name != "plain" and result.seconds else result.name
-        )
 
+def table(results: Sequence[Result], spread: Mapping[str, float]) -> list[str]:
+    """The models one below the other.
+
+    Args:
+        results: what they translated.
+        spread: half the width of BLEU's interval, by their names.
+    """
     rows = [
-        ("", [header(result) for result in results]),
-        ("BLEU", [f"{result.bleu:.1f}" for result in results]),
-        ("translated exactly", [f"{result.exact:.1%}" for result in results]),
-        ("sentences a second", [f"{result.speed:.0f}" for result in results]),
-        ("parameters, inference", [f"{result.inference_parameters:,}" for result in results]),
-        ("parameters, training", [f"{r.parameters:,}" if r.parameters else "" for r in results]),
-        ("training time", [duration(r.seconds) if r.seconds else "" for r in results]),
-        ("weights", [result.weights for result in results]),
-        ("file", [f"{result.file.stat().st_size / 1e6:.1f} MB" for result in results]),
+        ("", "BLEU", "95 %", "exact", "sentences/s", "parameters", "training", "memory", "file")
     ]
-    columns = zip(*(cells for _, cells in rows), strict=True)
-    widths = [2 + max(map(len, column)) for column in columns]
-    return [f"{name:<22}{''.join(map(str.rjust, cells, widths))}".rstrip() for name, cells in rows]
+    for one in results:
+        training = duration(one.seconds) if one.seconds else ""
+        memory = f"{one.memory / 2**20:.0f} MiB" if one.memory else ""
+        rows.append(
+            (
+                one.name,
+                f"{one.bleu:.1f}",
+                f"± {spread[one.name]:.1f}",
+                f"{one.exact:.1%}",
+                f"{one.speed:.0f}",
+                f"{one.inference_parameters:,}",
+                training,
+                memory,
+                f"{size(one.file) / 1e6:.1f} MB",
+            )
+        )
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    widths[1:] = [2 + width for width in widths[1:]]
+    return [
+        f"{name:<{widths[0]}}{''.join(map(str.rjust, cells, widths[1:]))}".rstrip()
+        for name, *cells in rows
+    ]
+
+
+def compared(run: Path, results: Sequence[Result]) -> tuple[dict[str, float], list[str]]:
+    """What `tsa-fairseq compare` makes of them beside the first: half the width of each one's
+    interval of BLEU, and what it says of the second.
+
+    Raises:
+        DemoError: it failed; the message is its own.
+    """
+    sides = (run / "data" / "test.en", run / "data" / "test.de")
+    command = ["tsa-fairseq", "compare", *(f"{one.name}={one.said}" for one in results)]
+    command += ["--source", str(sides[0]), "--reference", str(sides[1])]
+    command += ["--metrics", "bleu", "--format", "json"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    if done.returncode != 0:
+        raise DemoError(done.stderr.strip().rpartition("\n")[2].removeprefix("error: "))
+    found = json.loads(done.stdout)
+    spread = {one["system"]: float(one["BLEU 95 %"]["±"]) for one in found["scores"]}
+    return spread, found["said"][:2]
 
 
 def pick_examples(results: Sequence[Result], number: int = 3) -> list[int]:
@@ -123,29 +162,38 @@ def required_bleu(quick: bool, unchanged: float, shuffled: float) -> float:
     return LEAST_RATIO * max(unchanged, shuffled) if quick else LEAST_BLEU
 
 
-def report(run: Path, settings: dict[str, str], objective: str) -> tuple[str, str | None]:
+def report(
+    run: Path, settings: dict[str, str], objective: str, made_for: int
+) -> tuple[str, str | None]:
     """The whole report of a finished run, and what is wrong with its result, if anything."""
     sources, references = (read_lines(run / "data" / f"test.{side}") for side in ("en", "de"))
-    results = read_results(run, [objective])
-    leaf = results[-1]
-    deployed = read_deployed(run, objective)
+    plain, leaf = read_results(run, [objective])
+    leaf = dataclasses.replace(leaf, name=f"{leaf.name}, leaf 0")
+    together = read_together(run, leaf)
+    results = [plain, leaf, *together, *read_deployed(run, objective)]
     shuffled = shuffled_bleu(leaf.translations, references)
     unchanged = corpus_bleu(sources, references)[0]
     wanted = required_bleu(settings["quick"] == "yes", unchanged, shuffled)
+    spread, said = compared(run, results)
+    if together:
+        same = sum(map(str.__eq__, *(one.translations for one in together)))
+        said.append(f"{together[0].name}, and {together[1].name}: {same} translations are equal.")
     complaint = None
-    if not leaf.bleu > wanted:
+    if not leaf.bleu > wanted and int(settings["updates"]) >= made_for:
         complaint = f"the tree's leaf reaches {leaf.bleu:.1f} BLEU; expected more than {wanted:.1f}"
     text = "\n".join(
         [
-            *table([*results, *deployed]),
+            *table(results, spread),
+            "",
+            *said,
             "",
             f"sacreBLEU {leaf.signature}, {len(references)} sentences",
             f"(for comparison: the source unchanged {unchanged:.1f}; the tree's translations"
             f" against other sentences' references {shuffled:.1f})",
-            *(f"{one.name}: {shown_path(one.file)}" for one in (*results, *deployed)),
+            *(f"{one.name}: {shown_path(one.file)}" for one in results),
             " ".join(f"{name}={value}" for name, value in settings.items()),
             "",
-            examples(results, sources, references),
+            examples([plain, leaf], sources, references),
         ]
     )
     return text, complaint
@@ -156,9 +204,9 @@ def read_settings(run: Path) -> dict[str, str]:
     return dict(line.split("=", 1) for line in read_lines(run / "run.txt"))
 
 
-def show_report(run: Path, objective: str) -> int:
+def show_report(run: Path, objective: str, made_for: int) -> int:
     """Prints and writes the report; the exit status."""
-    text, complaint = report(run, read_settings(run), objective)
+    text, complaint = report(run, read_settings(run), objective, made_for)
     target = run / f"report{suffix(objective)}.txt"
     partial = target.with_suffix(".partial")
     partial.write_text(text + "\n", encoding="utf-8")
@@ -177,10 +225,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     table_parser = commands.add_parser("table")
     table_parser.add_argument("--run", type=Path, required=True)
     table_parser.add_argument("--objective", default=DEFAULT_OBJECTIVE)
+    table_parser.add_argument("--made-for", type=int, default=0)
     options = parser.parse_args(arguments)
     try:
         if options.command == "table":
-            return show_report(options.run, options.objective)
+            return show_report(options.run, options.objective, options.made_for)
         print("\n".join(f"{name}={version}" for name, version in versions().items()))
         return 0
     except (DemoError, OSError) as error:

@@ -11,7 +11,7 @@ from typing import Any
 
 from sacrebleu.metrics.bleu import BLEU
 
-DEFAULT_OBJECTIVE = "tsa"
+DEFAULT_OBJECTIVE = "dealt"
 # What fairseq-generate and translate_ct2.py say at their end.
 SPEED = re.compile(r"\(([\d.]+) sentences/s")
 
@@ -31,9 +31,10 @@ class Result:
     parameters: int | None  # in the checkpoint of a training
     inference_parameters: int  # of the model that translates
     seconds: float | None  # of training, over all interruptions
+    memory: int | None  # of the training's process at most, in bytes
     speed: float  # sentences a second
-    weights: str  # how they are stored
-    file: Path  # the model; of a training also what it takes to go on
+    file: Path  # the model, or a folder of some; of a training also what it takes to go on
+    said: Path  # its translations as they came
     translations: list[str]
 
 
@@ -112,9 +113,10 @@ def read_results(run: Path, objectives: Sequence[str]) -> list[Result]:
                 parameters=count_parameters(state),
                 inference_parameters=count_parameters(state, set(plain)),
                 seconds=last["extra_state"]["previous_training_time"],
+                memory=int((folder / "memory").read_text()),
                 speed=read_speed(folder / "generate.log"),
-                weights="float32",
                 file=best,
+                said=folder / "generate.txt",
             )
         )
     return results
@@ -136,22 +138,53 @@ def read_deployed(run: Path, objective: str) -> list[Result]:
             f"{folder / 'ctranslate2.txt'}: has translations of {len(by_ctranslate2)} sentences; "
             f"expected {len(references)}"
         )
-    found = []
-    for name, weights, translations, log, file in (
-        (f"leaf {leaf}, exported", "float32", by_fairseq, "fairseq.log", "fairseq/model.pt"),
-        ("CTranslate2", "int8", by_ctranslate2, "ctranslate2.log", "ctranslate2/model.bin"),
-    ):
-        found.append(
-            scored(
-                translations,
-                references,
-                name=name,
-                parameters=None,
-                inference_parameters=parameters,
-                seconds=None,
-                speed=read_speed(folder / log),
-                weights=weights,
-                file=folder / file,
-            )
+    return [
+        scored(
+            translations,
+            references,
+            name=name,
+            parameters=None,
+            inference_parameters=parameters,
+            seconds=None,
+            memory=None,
+            speed=read_speed(folder / f"{by}.log"),
+            file=folder / by / file,
+            said=folder / f"{by}.txt",
         )
-    return found
+        for name, translations, by, file in (
+            (f"leaf {leaf} exported", by_fairseq, "fairseq", "model.pt"),
+            (f"leaf {leaf} CTranslate2 int8", by_ctranslate2, "ctranslate2", "model.bin"),
+        )
+    ]
+
+
+def read_together(run: Path, tree: Result) -> list[Result]:
+    """All leaves together, by the tree and by fairseq's ensemble; nothing for a single leaf."""
+    folder = run / tree.file.parent.name.replace("tree", "leaves", 1)
+    if not folder.exists():
+        return []
+    references = read_lines(run / "data" / "test.de")
+    models = sorted(folder.glob("models/leaf*/model.pt"))
+    return [
+        scored(
+            read_translations(folder / f"{by}.txt", len(references)),
+            references,
+            name=name,
+            parameters=None,
+            inference_parameters=parameters,
+            seconds=None,
+            memory=None,
+            speed=read_speed(folder / f"{by}.log"),
+            file=file,
+            said=folder / f"{by}.txt",
+        )
+        for name, by, parameters, file in (
+            ("tree, all leaves", "tree", tree.parameters, tree.file),
+            (
+                f"fairseq's ensemble of {len(models)}",
+                "fairseq",
+                len(models) * tree.inference_parameters,
+                folder / "models",
+            ),
+        )
+    ]

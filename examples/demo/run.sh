@@ -1,18 +1,20 @@
 #!/usr/bin/env bash
 # From nothing to two translation models: makes English-German data, trains a plain Transformer and a
-# tree for the same number of updates, translates the test set with both, exports the tree's best leaf
-# for fairseq without the plugin and for CTranslate2, translates with these, and shows a table.
+# tree for the same number of updates, translates the test set with both, by all leaves together and by
+# the tree's best leaf, exported for fairseq without the plugin and for CTranslate2, and shows a table.
 set -euo pipefail
 HERE=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 ROOT=$(cd "$HERE/../.." && pwd)
 source "$ROOT/examples/lib.sh"
+source "$HERE/stages.sh"
 
 usage() {
     cat <<'END'
 usage: run.sh [--objective NAME] [--quick] [--out DIR] [--seed N] [--updates N]
 
   --objective NAME
-               how the tree's leaves learn from each other (default: tsa): dml, ensemble, okddip,
+               how the tree's leaves learn from each other: dealt, what did best in the study
+               (R-Drop between leaves that see two views; default), tsa, dml, ensemble, okddip,
                one, cl-ilr, kdcl-naive, kdcl-minlogit, none, kd or sokd, which take the plain model
                for a teacher, or rdrop or simcut, which are the plain model in two views. With the
                same --out the plain model is trained once
@@ -21,7 +23,8 @@ usage: run.sh [--objective NAME] [--quick] [--out DIR] [--seed N] [--updates N]
   --seed N     of the data and of the training (default: 1)
   --updates N  of each of the two models (default: 600; 250 with --quick)
 
-Sets up .venv with scripts/setup.sh first, unless the tools are on PATH already. Needs no network
+It shows what a tree costs and that its leaf is an ordinary model; it is far too short to show which
+translates better. Sets up .venv with scripts/setup.sh first, unless the tools are on PATH already. Needs no network
 after that. An interrupted run goes on where it stopped when the same command is given again.
 END
 }
@@ -29,41 +32,39 @@ END
 # ---- before anything is written -------------------------------------------------------------------
 
 read_flags() {
-    QUICK=no OUT='' SEED=1 UPDATES='' OBJECTIVE=tsa
+    QUICK=no OUT='' SEED=1 UPDATES='' OBJECTIVE=dealt
     VALUES=(--out OUT --seed SEED --updates UPDATES --objective OBJECTIVE)
     SWITCHES=(--quick QUICK)
     parse_flags "expected --objective, --quick, --out, --seed or --updates (see run.sh --help)" "$@"
-    one_of --objective "$OBJECTIVE" "${OBJECTIVES[@]}"
+    one_of --objective "$OBJECTIVE" dealt "${OBJECTIVES[@]}"
     whole_number --seed "$SEED" 0
     [ -z "$UPDATES" ] || whole_number --updates "$UPDATES" 1
 }
 
-# Sizes: the whole run takes less than 10 minutes on 2 cores, the quick one less than 2.
+# Sizes: the whole run takes about 10 minutes on 2 cores, the quick one about 2.
 choose_sizes() {
     if [ "$QUICK" = yes ]; then
         : "${OUT:=$ROOT/runs/demo-quick}" "${UPDATES:=250}"
-        CORPUS=(--train 6000 --valid 200 --test 200) PIECES=1000
+        CORPUS=(--train 1000 --valid 200 --test 200) PIECES=1000
         MODEL=(--encoder-layers 2 --encoder-embed-dim 64 --encoder-ffn-embed-dim 128
             --encoder-attention-heads 4 --decoder-layers 2 --decoder-embed-dim 64
             --decoder-ffn-embed-dim 128 --decoder-attention-heads 4)
-        SHAPE=1,4 RATE=(--lr 0.01 --warmup-updates 60) SAVE_EVERY=50
+        SHAPE=1,4 RATE=(--lr 0.01 --warmup-updates 60) SAVE_EVERY=50 MINUTES=2 PROMISED=250
     else
         : "${OUT:=$ROOT/runs/demo}" "${UPDATES:=600}"
-        CORPUS=(--train 20000 --valid 500 --test 1000) PIECES=2000
+        CORPUS=(--train 1000 --valid 500 --test 1000) PIECES=1000
         MODEL=(--encoder-layers 3 --encoder-embed-dim 128 --encoder-ffn-embed-dim 256
             --encoder-attention-heads 4 --decoder-layers 3 --decoder-embed-dim 128
             --decoder-ffn-embed-dim 256 --decoder-attention-heads 4)
-        SHAPE=1,2,4 RATE=(--lr 0.005 --warmup-updates 150) SAVE_EVERY=100
+        SHAPE=1,2,4 RATE=(--lr 0.005 --warmup-updates 150) SAVE_EVERY=100 MINUTES=10 PROMISED=600
     fi
     # The same for both models.
-    TRAINING=(--encoder-normalize-before --decoder-normalize-before --share-all-embeddings --dropout 0.1 --label-smoothing 0.1
+    TRAINING=(--encoder-normalize-before --decoder-normalize-before --share-all-embeddings --dropout 0.3 --label-smoothing 0.1
         --max-source-positions 256 --max-target-positions 256
         --optimizer adam --adam-betas '(0.9, 0.98)' --clip-norm 1.0
         --lr-scheduler inverse_sqrt "${RATE[@]}" --max-tokens 1200 --required-batch-size-multiple 1)
-    # The leaves are left to themselves at first: with the full weight from the start they learn more
-    # slowly, which so short a training does not make up for.
     PLAIN=(--arch transformer --criterion label_smoothed_cross_entropy)
-    TREE=(--arch tsa_transformer --criterion tsa_online_kd --kd-rampup-updates "$UPDATES")
+    TREE=(--arch tsa_transformer --criterion tsa_online_kd)
 }
 
 # The folder may be new, empty, or one of this script.
@@ -77,14 +78,24 @@ check_out() {
 # What tells the tree's training from other objectives', and how its files are called.
 choose_method() {
     METHOD=(--kd-objective "$OBJECTIVE")
+    # The leaves are left to themselves at first: with the full weight from the start they learn more
+    # slowly, which so short a training does not make up for.
+    [ "$OBJECTIVE" = dealt ] || METHOD+=(--kd-rampup-updates "$UPDATES")
     case "$OBJECTIVE" in
+        dealt)
+            METHOD=(--tree "$SHAPE" --tree-peers attention --kd-objective rdrop --kd-alpha 1
+                --kd-views 2 --kd-views-leaves deal)
+            ;;
         # Their peers are the plain model in two views, which is their default.
         rdrop | simcut) ;;
-        kd | sokd) METHOD+=(--tree "$SHAPE" --kd-teacher "$OUT/plain/checkpoint_best.pt") ;;
-        *) METHOD+=(--tree "$SHAPE") ;;
+        kd | sokd) METHOD+=(--tree "$SHAPE" --tree-peers attention --kd-teacher "$OUT/plain/checkpoint_best.pt") ;;
+        *) METHOD+=(--tree "$SHAPE" --tree-peers attention) ;;
     esac
+    STAGE=0 STAGES=14
+    # The plain model in two views has no leaves to translate together.
+    among "$OBJECTIVE" rdrop simcut && STAGES=11
     SUFFIX=-$OBJECTIVE
-    [ "$OBJECTIVE" != tsa ] || SUFFIX=''
+    [ "$OBJECTIVE" != dealt ] || SUFFIX=''
 }
 
 has_tools() {
@@ -115,7 +126,7 @@ settings() {
     printf '%s\n' "quick=$QUICK" "seed=$SEED" "updates=$UPDATES"
     printf 'recipe=%s\n' "$({
         cat "$HERE"/{words,phrases,sentences,make_data,segment}.py
-        echo "${CORPUS[*]} $PIECES ${MODEL[*]} ${TRAINING[*]} ${PLAIN[*]} ${TREE[*]} $SHAPE $SAVE_EVERY"
+        echo "${CORPUS[*]} $PIECES ${MODEL[*]} ${TRAINING[*]} ${PLAIN[*]} ${TREE[*]} $(declare -f choose_method) $SHAPE $SAVE_EVERY"
     } | cksum | tr ' ' '-')"
     python3 "$HERE/report.py" versions
 }
@@ -145,143 +156,6 @@ differences() {
         awk -F '|' '$1 != $2 { printf "%s %s, not %s", sep, $1, $2; sep = ";" }'
 }
 
-# ---- the stages -----------------------------------------------------------------------------------
-
-# folder NAME WHAT COMMAND...: COMMAND makes $OUT/NAME, which appears under that name when it is whole.
-# COMMAND gets the folder to fill as its last argument.
-folder() {
-    local name=$1 what=$2
-    shift 2
-    [ ! -d "$OUT/$name" ] || return 0
-    say "$what"
-    rm -rf "$OUT/$name.partial"
-    mkdir "$OUT/$name.partial"
-    "$@" "$OUT/$name.partial" >"$OUT/$name.log" 2>&1 ||
-        die "failed: $(tail -n 1 "$OUT/$name.log"); the log is $OUT/$name.log"
-    mv "$OUT/$name.partial" "$OUT/$name"
-}
-
-make_data() {
-    python3 "$HERE/make_data.py" "${CORPUS[@]}" --seed "$SEED" --out "$1"
-}
-
-segment() {
-    python3 "$HERE/segment.py" --data "$OUT/data" --vocabulary "$PIECES" --out "$1"
-}
-
-preprocess() {
-    fairseq-preprocess --source-lang en --target-lang de --joined-dictionary --workers 1 \
-        --trainpref "$OUT/pieces/train" --validpref "$OUT/pieces/valid" --testpref "$OUT/pieces/test" \
-        --destdir "$1"
-}
-
-# fairseq writes a checkpoint under a temporary name first, but copies it to checkpoint_last.pt in
-# place. Interrupted in between, the copy is broken (a zip file without its end), its original not.
-mend_last_checkpoint() {
-    local last=$1/checkpoint_last.pt newest
-    if [ ! -f "$last" ] || python3 -m zipfile -l "$last" >/dev/null 2>&1; then return; fi
-    rm "$last"
-    newest=$(cd "$1" && find . -name 'checkpoint_*_*.pt' | sort -t _ -k 3 -n | tail -n 1)
-    [ -z "$newest" ] || mv "$1/$newest" "$last"
-}
-
-# The lines of fairseq's log that tell how far training is, shortened.
-show_progress() {
-    local line
-    while IFS= read -r line; do
-        if [[ $line =~ train_inner.*nll_loss=([0-9.]+),.*\ ppl=([0-9.]+),\ wps=([0-9]+).*num_updates=([0-9]+) ]]; then
-            printf '    update %4d of %d  nll %6.3f  ppl %7.2f  %5d words/s\n' \
-                "${BASH_REMATCH[4]}" "$UPDATES" "${BASH_REMATCH[1]}" "${BASH_REMATCH[2]}" "${BASH_REMATCH[3]}"
-        elif [[ $line =~ valid\ on.*\ \|\ nll_loss\ ([0-9.]+)\ .*\ ppl\ ([0-9.]+)\ .*num_updates\ ([0-9]+) ]]; then
-            printf '    update %4d of %d  nll %6.3f  ppl %7.2f  on validation data\n' \
-                "${BASH_REMATCH[3]}" "$UPDATES" "${BASH_REMATCH[1]}" "${BASH_REMATCH[2]}"
-        fi
-    done
-}
-
-# train NAME FLAG...: into $OUT/NAME.
-train() {
-    local name=$1 dir=$OUT/$1
-    shift
-    if [ -f "$dir/trained" ]; then return; fi
-    say "training the $name model for $UPDATES updates; full log in $dir/train.log"
-    mkdir -p "$dir"
-    mend_last_checkpoint "$dir"
-    fairseq-train "$OUT/bin" --user-dir "$PLUGIN" --cpu "${MODEL[@]}" "${TRAINING[@]}" "$@" \
-        --max-update "$UPDATES" --seed "$SEED" --num-workers 0 --save-dir "$dir" \
-        --save-interval-updates "$SAVE_EVERY" --keep-interval-updates 1 --no-epoch-checkpoints \
-        --validate-interval 1000000 --save-interval 1000000 --best-checkpoint-metric nll_loss \
-        --log-format simple --log-interval 50 2>&1 | tee -a "$dir/train.log" | show_progress ||
-        die "training stopped: $(tail -n 1 "$dir/train.log"); the log is $dir/train.log"
-    touch "$dir/trained"
-}
-
-# complete FILE COMMAND...: the output of COMMAND becomes $OUT/FILE.txt when it is whole; what it says
-# beside it goes to FILE.log.
-complete() {
-    local file=$OUT/$1
-    shift
-    "$@" >"$file.partial" 2>"$file.log" ||
-        die "translation failed: $(tail -n 1 "$file.log"); the log is $file.log"
-    mv "$file.partial" "$file.txt"
-}
-
-# generate FILE CHECKPOINT FLAG...: the test set by fairseq, whose whole output is kept. The limit of
-# length cuts off the few translations in which so young a model repeats itself for ever.
-generate() {
-    local file=$1 checkpoint=$2
-    shift 2
-    complete "$file" fairseq-generate "$OUT/bin" --cpu --path "$checkpoint" \
-        --gen-subset test --beam 5 --max-len-a 1.5 --max-len-b 10 --max-tokens 4000 \
-        --required-batch-size-multiple 1 \
-        --remove-bpe sentencepiece --scoring sacrebleu "$@"
-}
-
-# translate NAME: by $OUT/NAME's best checkpoint.
-translate() {
-    if [ -f "$OUT/$1/generate.txt" ]; then return; fi
-    say "translating with the $1 model"
-    generate "$1/generate" "$OUT/$1/checkpoint_best.pt" --user-dir "$PLUGIN"
-}
-
-# The tree's leaf that does best on the validation data, for everyone.
-export_leaf() {
-    local to=$1 folder=$2
-    shift 2
-    tsa-fairseq export "$OUT/tree$SUFFIX/checkpoint_best.pt" "$folder/$to" --leaf best --to "$to" "$@" \
-        --data "$OUT/bin" --subwords "$OUT/pieces/spm.model"
-}
-
-export_both() {
-    export_leaf fairseq "$1"
-    export_leaf ctranslate2 "$1" --quantization int8
-}
-
-# deploy: exports and translates, into $OUT/deployed.
-deploy() {
-    local dir=deployed$SUFFIX
-    folder "$dir" "exporting the best leaf, for fairseq without the plugin and for CTranslate2" export_both
-    if [ ! -f "$OUT/$dir/fairseq.txt" ]; then
-        say "translating with the exported leaf: fairseq, without the plugin"
-        generate "$dir/fairseq" "$OUT/$dir/fairseq/model.pt"
-    fi
-    if [ ! -f "$OUT/$dir/ctranslate2.txt" ]; then
-        say "translating with the exported leaf: CTranslate2, int8"
-        complete "$dir/ctranslate2" python3 "$HERE/translate_ct2.py" --model "$OUT/$dir/ctranslate2" \
-            --threads "$OMP_NUM_THREADS" <"$OUT/data/test.en"
-    fi
-}
-
-# report: a page about both models, with all that they say of their training and their translations.
-report() {
-    local page=$OUT/report$SUFFIX.html data=$OUT/data
-    tsa-fairseq report "plain=$OUT/plain" "tree=$OUT/tree$SUFFIX" "$page" --force --source "$data/test.en" \
-        --reference "$data/test.de" --training-text "$data/train.de" >"$page.log" 2>&1 ||
-        { say "no page was written: $(tail -n 1 "$page.log")" && return; }
-    rm "$page.log"
-    say "a page about both models: $page"
-}
-
 main() {
     read_flags "$@"
     choose_sizes
@@ -292,6 +166,8 @@ main() {
     # Through a copy of standard output, because the interrupted command's own may be a log.
     exec 3>&1
     trap 'echo >&3; say "interrupted; the same command goes on from here" >&3; exit 130' INT
+    say "what this shows: what a tree costs, and that its leaf is an ordinary model; not which of them translates better, for which it is too short (see examples/multi30k/study)"
+    say "about $MINUTES minutes on two cores with the $PROMISED updates that it was made for"
     folder data "making English-German pairs (CLDR, num2words)" make_data
     folder pieces "learning $PIECES pieces (sentencepiece)" segment
     folder bin "fairseq-preprocess" preprocess
@@ -299,10 +175,11 @@ main() {
     train "tree$SUFFIX" "${TREE[@]}" "${METHOD[@]}"
     translate plain
     translate "tree$SUFFIX"
+    among "$OBJECTIVE" rdrop simcut || together
     deploy
     report
     say "results, also in $OUT/report$SUFFIX.txt"
-    python3 "$HERE/report.py" table --run "$OUT" --objective "$OBJECTIVE"
+    python3 "$HERE/report.py" table --run "$OUT" --objective "$OBJECTIVE" --made-for "$PROMISED"
 }
 
 main "$@"
