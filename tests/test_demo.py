@@ -527,7 +527,7 @@ def test_what_compare_says(tmp_path, monkeypatch):
         (tmp_path / "data" / f"test.{side}").write_text("".join(f"{line}\n" for line in lines))
     said = {}
     for name, found in {
-        "plain": [*lines[1:], "x"],
+        "plain": ["x", *lines[1:]],
         "tree, leaf 0": [*lines[:20], *["nichts"] * 20],
     }.items():
         said[name] = tmp_path / f"{name}.txt"

@@ -54,7 +54,7 @@ show_progress() {
             # A training that goes on begins in the middle.
             if [ -z "$first" ]; then
                 first=$done since=$SECONDS
-            else
+            elif [ "$done" != "$UPDATES" ]; then
                 rest=$(((SECONDS - since) * (UPDATES - done) / (done - first)))
             fi
             printf '    update %4d of %d  nll %6.3f  ppl %7.2f  %5d words/s%s\n' "$done" "$UPDATES" \
