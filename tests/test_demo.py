@@ -541,7 +541,7 @@ def test_what_compare_says(tmp_path, monkeypatch):
     said["plain"].write_text("one line\n")
     with pytest.raises(report.DemoError) as caught:
         report.compared(tmp_path, systems)
-    assert str(caught.value).startswith(f"SYSTEM: '{said['plain']}' has 1 line")
+    assert str(caught.value).startswith(f"SYSTEM: '{said['plain']}' has 1 translation; ")
 
 
 def test_memory_of_a_command_is_written_down(tmp_path):
