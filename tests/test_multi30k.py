@@ -305,7 +305,8 @@ def test_sides_that_are_not_parallel(broken_copy, tmp_path):
 def test_the_first_pairs_alone(copy, tmp_path):
     """Text, subwords and dictionary of 20 pairs; what else is evaluated stays whole."""
     out = tmp_path / "out"
-    said = succeed("prepare.sh", "--out", out, "--pairs", 20, *prepare_flags(copy))
+    # (with the slash of a shell's completion)
+    said = succeed("prepare.sh", "--out", f"{out}/", "--pairs", 20, *prepare_flags(copy))
     assert "==> train: 20 pairs\n==> val: 12 pairs\n" in said
     for language in ("en", "de"):
         expected = [tokenised(line) for line in sentences(language, "train")[:20]]

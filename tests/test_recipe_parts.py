@@ -605,3 +605,25 @@ def test_shared_shell_is_sourced_by_all_recipes():
     for script in Path(fixtures.EXAMPLES).glob("*/prepare.sh"):
         said = script.read_text()
         assert "recipe/preparing.sh" in said and "check_output()" not in said, script
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ("a b", "{here}/a b"),
+        ("out/", "{here}/out"),
+        ("/x/y//", "/x/y"),
+        ("/", "/"),
+        (".", "{here}/."),
+    ],
+)
+def test_whole_paths(given, expected, tmp_path):
+    """What is made beside a directory must not be made inside of it."""
+    command = 'source "$1/lib.sh" && absolute "$2"'
+    said = subprocess.run(
+        ["bash", "-euc", command, "bash", fixtures.EXAMPLES, given],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+    )
+    assert (said.stdout, said.stderr) == (expected.format(here=tmp_path) + "\n", "")

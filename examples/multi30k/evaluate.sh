@@ -38,6 +38,7 @@ check_flags() {
     one_of --subset "$SUBSET" test valid
     check_search
     [ -f "$MODEL/$CHECKPOINT" ] || die "--checkpoint: $MODEL has no $CHECKPOINT"
+    MODEL=$(absolute "$MODEL")
     OUT=$(absolute "${OUT:-$MODEL/evaluation/${CHECKPOINT%.pt}-$SUBSET-beam$BEAM-lenpen$LENPEN}")
 }
 

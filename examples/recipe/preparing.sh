@@ -100,7 +100,6 @@ check_large_flags() {
     [ -z "$WORKERS" ] || whole_number --workers "$WORKERS" 1
     check_sums
     OUT=$(absolute "$OUT")
-    OUT=${OUT%/}
     ARCHIVES=$(absolute "${ARCHIVES:-$(dirname "$OUT")/archives}")
     [ ! -e "$ARCHIVES" ] || [ -d "$ARCHIVES" ] || die "--archives: got '$ARCHIVES', which is a file; expected a directory"
 }
