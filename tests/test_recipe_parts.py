@@ -6,7 +6,9 @@ import http.server
 import io
 import os
 import re
+import signal
 import subprocess
+import sys
 import tarfile
 import threading
 from pathlib import Path
@@ -443,6 +445,45 @@ def test_no_more_lines_are_read_than_wait():
     next(results)
     assert len(read) == 6 * parallel.CHUNK
     results.close()
+
+
+INTERRUPTED = """
+import os, signal, sys, time
+from recipe import errors, parallel, progress
+
+def slow():
+    def work(lines):
+        if lines != ["first"]:
+            time.sleep(60)
+    return work
+
+def main():
+    parallel.CHUNK = 1
+    lines = ["first", *"abcdefgh"]
+    for _ in parallel.over_chunks(slow, lines, 2, progress.Progress("", 9)):
+        os.killpg(0, signal.SIGINT)  # as a terminal does
+
+if __name__ == "__main__":
+    errors.run(main)
+"""
+
+
+def test_interrupted_with_several_processes(tmp_path):
+    """Those that work have nothing to say about it, and do not go on."""
+    (tmp_path / "program.py").write_text(INTERRUPTED)
+    done = subprocess.run(
+        [sys.executable, tmp_path / "program.py"],
+        capture_output=True,
+        text=True,
+        env=fixtures.environment(PYTHONPATH=str(fixtures.EXAMPLES)),
+        start_new_session=True,
+        timeout=50,
+        # a runner may ignore it for its children
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )
+    assert (done.returncode, done.stderr) == (
+        1, "error: interrupted; the same command goes on from the last finished step\n"
+    )  # fmt: skip
 
 
 # --- progress, steps, counts ---------------------------------------------------------------------
