@@ -11,11 +11,26 @@ import subprocess
 import sys
 import tarfile
 import threading
+import time
+from itertools import count
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import recipe_fixtures as fixtures
-from recipe import bpe, counts, download, errors, markup, pairs, parallel, pieces, progress, text
+from recipe import (
+    bpe,
+    counts,
+    download,
+    errors,
+    job,
+    markup,
+    pairs,
+    parallel,
+    pieces,
+    progress,
+    text,
+)
 from recipe.archives import unpack
 from recipe.download import Archive
 from recipe.errors import RecipeError
@@ -510,6 +525,18 @@ def test_progress_is_shown_every_ten_seconds(monkeypatch):
         "    reading: 20 lines of 40 lines (50 %), 2 lines/s, 10 s left\n"
         "    reading: 40 lines of 40 lines (100 %), 2 lines/s, 0 s left\n"
     )
+
+
+def test_what_binarising_is_at(tmp_path, monkeypatch, capsys):
+    """With a clock that is ten seconds further whenever it is looked at."""
+    clock = SimpleNamespace(monotonic=count(0, 10).__next__, sleep=time.sleep)
+    monkeypatch.setattr(job, "time", clock)
+    job._quietly(["sleep", "0.1"], tmp_path)
+    assert capsys.readouterr().out.startswith("    counting words after 20 s\n")
+    (tmp_path / "train.de-en.de.bin").write_bytes(bytes(1_500_000))
+    (tmp_path / "train.de-en.de.pt1.bin").symlink_to("merged")
+    job._quietly(["sleep", "0.1"], tmp_path)
+    assert capsys.readouterr().out.startswith("    writing, 1.5 MB after 20 s\n")
 
 
 def test_steps(tmp_path, capsys):

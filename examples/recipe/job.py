@@ -1,6 +1,7 @@
 """What one run of a prepare.sh is asked for, and the steps that all recipes end with."""
 
 import argparse
+import contextlib
 import os
 import shutil
 import subprocess
@@ -16,6 +17,7 @@ from recipe.download import WAY_OUT, Archive, obtain, read_sums, record
 from recipe.errors import RecipeError, check_space, say
 from recipe.pairs import Corpus, Pair
 from recipe.parallel import cores
+from recipe.progress import duration
 from recipe.steps import Steps
 
 PARTS = ("train", "valid", "test")
@@ -161,6 +163,15 @@ def binarise(job: Job) -> None:
     job.steps.run("data-bin", "binarising with fairseq-preprocess", make)
 
 
+def _stage(folder: Path) -> str:
+    """What fairseq-preprocess is at: of words that it counts nothing is written."""
+    made = 0
+    for file in folder.glob("*.bin"):
+        with contextlib.suppress(FileNotFoundError):  # a process's, merged and removed meanwhile
+            made += file.stat().st_size
+    return f"writing, {made / 1e6:,.1f} MB" if made else "counting words"
+
+
 def _quietly(command: list[str], folder: Path) -> None:
     """Run it; its output is in the folder's log, and shown if it fails."""
     log = folder / "output.log"
@@ -171,8 +182,7 @@ def _quietly(command: list[str], folder: Path) -> None:
                 time.sleep(0.2)
                 if time.monotonic() - said >= 10:
                     said = time.monotonic()
-                    made = sum(file.stat().st_size for file in folder.glob("*"))
-                    print(f"    {made / 1e6:,.0f} MB after {said - began:.0f} s", flush=True)
+                    print(f"    {_stage(folder)} after {duration(said - began)}", flush=True)
         except BaseException:
             running.kill()
             raise
