@@ -376,12 +376,17 @@ def test_train_refuses(corpus, given, message, iwslt, wmt, tmp_path):
         ),
         (
             "--data {data} --model {run}",
-            "--last: got 5, but {run} holds 2 checkpoints; expected as many or fewer, or "
-            "--checkpoint (training keeps the best 5 and the last epochs)",
+            "--last: got 5, but {run} holds 2 checkpoints of the last epochs; expected as many "
+            "or fewer, or --checkpoint (training keeps the best 5 and the last epochs)",
         ),
         (
-            "--data {data} --model {run} --best 3",
-            "--best: got 3, but {run} holds 2 checkpoints; expected as many or fewer, or "
+            "--data {data} --model {run} --last 3",
+            "--last: got 3, but {run} holds 2 checkpoints of the last epochs; expected as many "
+            "or fewer, or --checkpoint (training keeps the best 5 and the last epochs)",
+        ),
+        (
+            "--data {data} --model {run} --best 5",
+            "--best: got 5, but {run} holds 4 checkpoints; expected as many or fewer, or "
             "--checkpoint (training keeps the best 5 and the last epochs)",
         ),
         (
@@ -408,12 +413,12 @@ def test_evaluate_refuses(given, message, iwslt, tmp_path):
     run = tmp_path / "run"
     (run / "done").mkdir(parents=True)
     (run / "done" / "scores.json").touch()
-    for name in ("1", "2", "_last", "_best"):
+    for name in ("1", "2", "_last", "_best", ".best_loss_4.1230", ".best_loss_4.5671"):
         (run / f"checkpoint{name}.pt").touch()
     trained(run, iwslt, "model=tree", "tree=4[2,2]")
     fill = partial(str.format, data=iwslt, run=run, tmp=tmp_path)
     assert refuse("iwslt14_de_en/evaluate.sh", *fill(given).split()) == fill(message)
-    assert sorted(os.listdir(run))[-2:] == ["done", "training.txt"] and len(os.listdir(run)) == 6
+    assert sorted(os.listdir(run))[-2:] == ["done", "training.txt"] and len(os.listdir(run)) == 8
 
 
 @pytest.mark.parametrize("protocol", ["tokenised", "raw"])

@@ -53,12 +53,18 @@ check_evaluation_flags() {
 }
 
 # Of the checkpoints that an average is of there must be as many; fairseq's copies count for nothing.
+# Of the last ones those kept as the best do not count either: they may be of any epoch, and would
+# silently take the place of epochs that training threw away.
 check_number() {
-    local flag=--last number=$LAST found
-    [ -z "$BEST" ] || flag=--best number=$BEST
-    found=$(find "$MODEL" -maxdepth 1 \( -name 'checkpoint[0-9]*.pt' -o -name 'checkpoint_[0-9]*.pt' -o -name 'checkpoint.best_*.pt' \) | wc -l)
+    local flag=--last number=$LAST what='checkpoints of the last epochs' found
+    local names=(-name 'checkpoint[0-9]*.pt' -o -name 'checkpoint_[0-9]*.pt')
+    if [ -n "$BEST" ]; then
+        flag=--best number=$BEST what=checkpoints
+        names+=(-o -name 'checkpoint.best_*.pt')
+    fi
+    found=$(find "$MODEL" -maxdepth 1 \( "${names[@]}" \) | wc -l)
     [ "$number" -le "$found" ] ||
-        die "$flag: got $number, but $MODEL holds $((found)) checkpoints; expected as many or fewer, or --checkpoint (training keeps the best 5 and the last epochs)"
+        die "$flag: got $number, but $MODEL holds $((found)) $what; expected as many or fewer, or --checkpoint (training keeps the best 5 and the last epochs)"
 }
 
 # do_or_print LOG COMMAND...: run it, its output in the log; or print it, for --dry-run.
