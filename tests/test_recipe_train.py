@@ -306,6 +306,10 @@ BOTH = [
         "--save: {tmp}/file exists and holds no run of this script; choose another directory",
     ),
     (
+        "--data {data} --save {data}",
+        "--save: {data} exists and holds no run of this script; choose another directory",
+    ),
+    (
         "--data {data} --save {tmp}/run --seed 2",
         "--save: {tmp}/run holds a run with other settings (arch=x seed=1); "
         "give the same ones or choose another directory",
@@ -548,6 +552,33 @@ def test_settings_of_a_training_at_work_stay(pretended, iwslt, tmp_path):
     assert (run / "training.txt").read_text() != before
 
 
+def test_one_training_at_a_time(pretended, iwslt, tmp_path):
+    """Each would overwrite the other's checkpoints; machines of one training share a directory."""
+    run = tmp_path / "run"
+    run.mkdir()  # an empty one is as good as none
+    alone = ("--data", iwslt, "--save", run, "--model", "plain")
+    shared = (*alone, "--nodes", 2, "--rendezvous", "host:29500")
+    sees_a_gpu = tmp_path / "tools" / "python3"
+    sees_a_gpu.write_text("#!/usr/bin/env bash\necho 1\n")
+    sees_a_gpu.chmod(0o755)
+    (tmp_path / "tools" / "torchrun").symlink_to("fairseq-train")
+    assert pretended("iwslt14_de_en/train.sh", *alone).returncode == 0
+    held = os.open(run, os.O_RDONLY)
+    for how, given, message in (
+        (fcntl.LOCK_SH, alone, "a training is"),
+        (fcntl.LOCK_EX, alone, "a training is"),
+        (fcntl.LOCK_SH, shared, None),
+        (fcntl.LOCK_EX, shared, "a training on one machine is"),
+    ):
+        fcntl.flock(held, how)
+        done = pretended("iwslt14_de_en/train.sh", *given)
+        expected = f"error: --save: {message} at work in {run}; "
+        expected += "choose another directory, or end that one\n"
+        assert done.stderr == (expected if message else ""), done.stdout
+    os.close(held)
+    assert pretended("iwslt14_de_en/train.sh", *alone).returncode == 0
+
+
 @pytest.mark.parametrize(
     ("python", "message"),
     [
@@ -668,8 +699,6 @@ def test_prepare_train_evaluate(corpus, protocol, model, data, tmp_path):
     run = tmp_path / "run"
     given = ("--model", model)
     # (a batch is an epoch here, so that there are checkpoints to average)
-    settings = refuse(f"{FOLDERS[corpus]}/train.sh", "--data", folder, "--save", tmp_path, *given)
-    assert settings.endswith("exists and holds no run of this script; choose another directory")
     command = [
         "bash", str(EXAMPLES / FOLDERS[corpus] / "train.sh"), "--data", folder, "--save", run,
         "--cpu", "--updates", "6", *given, "--", *TINY, "--lr", "0.01", "--warmup-updates", "2",
