@@ -493,6 +493,15 @@ def test_disk_that_is_too_small(iwslt, tmp_path):
     assert found and abs(float(found[1]) - needed / 1000) < 0.1
 
 
+def test_disk_that_is_too_small_before_a_download(tmp_path):
+    with small_disk(tmp_path / "disk", 65536) as disk:
+        message = refuse(IWSLT, "--out", disk / "out")
+        assert os.listdir(disk) == ["out.partial"]
+    assert re.fullmatch(
+        rf"--out: {disk}/out.partial has .* kB of free space; about 399\.7 MB are needed", message
+    )
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("free", [30, 60, 100, 250])
 def test_disk_that_fills_up(free, iwslt, prepared, tmp_path, monkeypatch):
@@ -550,6 +559,8 @@ def test_dry_run_knows_what_is_there(iwslt, tmp_path):
     assert "\ntime: 4 min 22 s beside downloads\n" in said  # of what is left
     assert said.startswith(f"archives:\n  de-en.tgz: {iwslt}/de-en.tgz, ")
     assert "  text: unpack, drop markup: done by an earlier run\n" in said
+    packed = (iwslt / "de-en.tgz").stat().st_size / 1000
+    assert f"\ndisk: {packed:.1f} kB of archives in {iwslt}, about {packed * 20:.1f} kB" in said
     missing = succeed(IWSLT, "--out", tmp_path / "out", "--from", tmp_path, "--dry-run")
     assert missing.startswith(f"archives:\n  de-en.tgz: MISSING in {tmp_path}\n")
 

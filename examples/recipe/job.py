@@ -64,12 +64,20 @@ class Job:
 
     def obtain(self, archives: Sequence[Archive]) -> list[Path]:
         """All archives, checked, and room for what becomes of them."""
+        self._check_room([self.size(archive) for archive in archives])  # before hours of downloads
         paths = [obtain(archive, self.archives, self.copy) for archive in self.held(archives)]
+        self._check_room([path.stat().st_size for path in paths])
+        return paths
+
+    def size(self, archive: Archive) -> int:
+        """Bytes of an archive: of the one that is here, else as published; 0 if nobody did."""
+        path = (self.copy or self.archives) / archive.name
+        return path.stat().st_size if path.is_file() else archive.size or 0
+
+    def _check_room(self, sizes: Sequence[int]) -> None:
         if not self.steps.path("data-bin").exists():
             there = sum(file.stat().st_size for file in self.work.rglob("*") if file.is_file())
-            needed = self.growth * sum(path.stat().st_size for path in paths) - there
-            check_space("--out", self.work, needed)
-        return paths
+            check_space("--out", self.work, self.growth * sum(sizes) - there)
 
     def held(self, archives: Sequence[Archive]) -> list[Archive]:
         """The archives with the checksums that they are held to here."""
