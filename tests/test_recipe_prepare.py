@@ -207,6 +207,21 @@ def test_other_settings_are_refused(iwslt, prepared, tmp_path):
     assert (work / "text").is_dir()
 
 
+def test_other_settings_where_nothing_was_done(iwslt, tmp_path):
+    """A start that was refused is corrected without --force."""
+    given = ("--out", tmp_path / "out", "--workers", 1)
+    assert refuse(IWSLT, *given, "--from", tmp_path).startswith("--from: ")
+    settings = tmp_path / "out.partial" / "settings.txt"
+    assert settings.read_text() == SETTINGS
+    (tmp_path / "out.partial" / "text.unfinished").mkdir()
+    more = ("--from", tmp_path, "--subwords", 60)
+    assert "earlier run" not in succeed(IWSLT, *given, *more, "--dry-run")
+    assert settings.read_text() == SETTINGS
+    assert refuse(IWSLT, *given, *more).startswith("--from: ")
+    assert settings.read_text() == SETTINGS.replace("10000", "60")
+    assert os.listdir(settings.parent) == ["settings.txt"]
+
+
 @pytest.mark.slow
 def test_force_replaces_both(iwslt, tmp_path):
     out, work = tmp_path / "out", tmp_path / "out.partial"
