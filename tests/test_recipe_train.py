@@ -411,6 +411,11 @@ def test_train_refuses(corpus, given, message, iwslt, wmt, tmp_path):
             "--out: {run}/done holds an evaluation; "
             "choose another directory, or give --force to replace it",
         ),
+        (
+            "--data {data} --model {run} --out {run}/done --dry-run",
+            "--out: {run}/done holds an evaluation; "
+            "choose another directory, or give --force to replace it",
+        ),
     ],
 )
 def test_evaluate_refuses(given, message, iwslt, tmp_path):

@@ -152,11 +152,11 @@ evaluate_large() {
     ROWS=() LATER_ROWS=''
     read_preparation
     use_environment "$1"
+    check_evaluation_output scores.json
     if [ "$DRY_RUN" = yes ]; then
         NEW=$OUT
         printf 'mkdir -p %q\n' "$NEW"
     else
-        check_evaluation_output scores.json
         if [ -n "$CHECKPOINT" ]; then
             check_checkpoint
         else
