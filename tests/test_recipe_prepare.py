@@ -102,6 +102,7 @@ def test_iwslt_tokenised(prepared):
     dictionaries = [(out / "data-bin" / f"dict.{side}.txt").read_text() for side in ("de", "en")]
     assert dictionaries[0] != dictionaries[1]
     assert re.search(r"^train, pairs +243 +160,239 +-159,996$", said, re.M)
+    assert re.search(r"^    train, pairs before cleaning +256 +174,443 +-174,187$", said, re.M)
     # each as soon as it is known
     told = re.findall(r"^==> (.*)|^    (\w+, \w+.*?)  +[\d,]+ +\S+ +\S+$", said, re.M)
     assert [step or f"  {count}" for step, count in told] == [
