@@ -464,6 +464,9 @@ def test_evaluations_commands(wmt, tmp_path):
     assert said.count("    --required-batch-size-multiple 1 \\\n    '--remove-bpe=@@ '") == 3
     assert "--compound" in words and "--lower" not in words
     assert not (run / "evaluation").exists()
+    trained(run, wmt, "model=tree", "objective=none", "tree=6")  # one leaf is all there is
+    said = succeed("wmt14_en_de/evaluate.sh", *given)
+    assert said.count("fairseq-generate") == 1 and f"--row leaf0 {out}/leaf0.log" in said
     trained(run, wmt, "model=plain")
     (run / "checkpoint_best.pt").touch()
     said = succeed("wmt14_en_de/evaluate.sh", *given, "--checkpoint", "checkpoint_best.pt")

@@ -108,7 +108,8 @@ READ_LEAF='import json, sys; print(json.load(open(sys.argv[1]))["leaf"])'
 translate_with_leaves() {
     local leaf device=()
     translate leaf0
-    [ -n "$(recorded "$MODEL/training.txt" tree)" ] || return 0
+    # a number, or none, is a single path
+    [[ "$(recorded "$MODEL/training.txt" tree)" == *[!0-9]* ]] || return 0
     [ "$CPU" = no ] || device=(--device cpu)
     [ "$DRY_RUN" = yes ] || say "looking for the best leaf"
     do_or_print "$NEW/export.log" tsa-fairseq export "$FILE" "$NEW/exported" --leaf best \
