@@ -165,7 +165,7 @@ def test_what_no_checksum_is_known_of_is_recorded(tmp_path, capsys):
     for _ in range(2):
         download.record(archive, download.obtain(archive, folder, copy), folder)
         shown = capsys.readouterr()
-        assert shown.out == f"==> a.tgz: no checksum is published; sha256 {one}\n"
+        assert shown.out == f"==> a.tgz: no checksum is known; sha256 {one}\n"
         assert shown.err == f"warning: {copy}/a.tgz: has 3 bytes; 4 were published in a log\n"
     (copy / "a.tgz").write_bytes(b"two")
     download.obtain(archive, folder, copy)
@@ -174,6 +174,13 @@ def test_what_no_checksum_is_known_of_is_recorded(tmp_path, capsys):
     )
     download.record(archive, copy / "a.tgz", folder)
     assert (folder / "SHA256SUMS").read_text() == f"{one}  a.tgz\n"
+
+
+@pytest.mark.parametrize("name", ["a.tgz", "*a.tgz", "./copies/a.tgz"])
+def test_sums_as_sha256sum_writes_them(name, tmp_path):
+    file = tmp_path / "sums"
+    file.write_text(f"{SHA['sha256'].upper()} {name}\n")
+    assert download.read_sums(file) == {"a.tgz": SHA["sha256"]}
 
 
 def test_what_was_not_unpacked_is_not_recorded(tmp_path):
