@@ -411,13 +411,13 @@ def test_stopped_in_every_step_and_started_again(recipe, iwslt, wmt, tmp_path, m
     module = load(recipe)
     copy = {"iwslt14_de_en": iwslt, "wmt14_en_de": wmt}[recipe]
     common = ["corpus.py", "--protocol", "tokenised", "--subwords", "60", "--workers", "1"]
-    common += ["--archives", str(tmp_path / "a"), "--from", str(copy)]
+    common += ["--archives", str(tmp_path / "a")]
     common += ["--sums", str(copy / "SHA256SUMS")]
     if recipe == "wmt14_en_de":
         common += ["--joined", "--corpus", "wmt17", "--valid", "hundredth"]
 
-    def once(work):
-        monkeypatch.setattr("sys.argv", [*common, "--work", str(work)])
+    def once(work, copy=copy):
+        monkeypatch.setattr("sys.argv", [*common, "--work", str(work), "--from", str(copy)])
         module.main()
 
     monkeypatch.setenv("PATH", fixtures.environment()["PATH"])
@@ -452,7 +452,7 @@ def test_stopped_in_every_step_and_started_again(recipe, iwslt, wmt, tmp_path, m
         assert made == names[: names.index(stop) + 1]
         assert not (tmp_path / "work" / stop).exists()
     monkeypatch.setattr(Steps, "run", real)
-    once(tmp_path / "work")
+    once(tmp_path / "work", tmp_path / "thrown away")  # to make room for what is made of it
     assert contents(tmp_path / "work") == contents(tmp_path / "at once")
 
 
@@ -577,7 +577,11 @@ def test_dry_run_knows_what_is_there(iwslt, tmp_path):
     assert "  text: unpack, drop markup: done by an earlier run\n" in said
     packed = (iwslt / "de-en.tgz").stat().st_size / 1000
     assert f"\ndisk: {packed:.1f} kB of archives in {iwslt}, about {packed * 20:.1f} kB" in said
-    missing = succeed(IWSLT, "--out", tmp_path / "out", "--from", tmp_path, "--dry-run")
+    given = ("--out", tmp_path / "out", "--from", tmp_path, "--dry-run")
+    said = succeed(IWSLT, *given)
+    assert said.startswith("archives:\n  de-en.tgz: not needed: unpacked by an earlier run\n")
+    (work / "text").rmdir()
+    missing = succeed(IWSLT, *given)
     assert missing.startswith(f"archives:\n  de-en.tgz: MISSING in {tmp_path}\n")
 
 

@@ -44,16 +44,18 @@ TOKENS = {"de": 4_035_591, "en": 3_949_114}
 TOKENISED_SUBWORDS = 10_000
 
 
-def take_text(job: Job, archive: Path) -> None:
+def take_text(job: Job) -> None:
     """The step that takes text out of archive and markup."""
+    paths = job.obtain([ARCHIVE])
 
     def make(folder: Path) -> None:
+        (archive,) = paths
         files = folder / "files"
         files.mkdir()
         names = [name.format(language=side) for name in (TRAIN, *TESTS) for side in LANGUAGES]
         places = {name: files / Path(name).name for name in names}
         job.unpack(archive, places)
-        job.record([ARCHIVE], [archive])
+        job.record([ARCHIVE], paths)
         for side in LANGUAGES:
             lines = talk_text(lines_of(places[TRAIN.format(language=side)]))
             write_lines(folder / f"train.{side}", lines)
@@ -66,7 +68,7 @@ def take_text(job: Job, archive: Path) -> None:
             check_parallel(part, LANGUAGES, *map(count_lines, sides))
         shutil.rmtree(files)
 
-    job.steps.run("text", f"unpacking {archive.name}", make)
+    job.steps.run("text", f"unpacking {ARCHIVE.name}", make)
 
 
 def plain(line: str) -> str:
@@ -201,8 +203,7 @@ def main() -> None:
     if args.dry_run:
         print(describe(job, [ARCHIVE], works(job.protocol)))
         return
-    (archive,) = job.obtain([ARCHIVE])
-    take_text(job, archive)
+    take_text(job)
     tell(text_counts(job))
     take_references(job)
     if job.protocol == "tokenised":

@@ -63,11 +63,21 @@ class Job:
         return Corpus(self.steps.path(folder), part, self.languages)
 
     def obtain(self, archives: Sequence[Archive]) -> list[Path]:
-        """All archives, checked, and room for what becomes of them."""
+        """All archives, checked, and room for what becomes of them; none once text was taken out.
+
+        Who made room on a full disk may have thrown them away.
+        """
         self._check_room([self.size(archive) for archive in archives])  # before hours of downloads
+        if self.unpacked:
+            return []
         paths = [obtain(archive, self.archives, self.copy) for archive in self.held(archives)]
         self._check_room([path.stat().st_size for path in paths])
         return paths
+
+    @property
+    def unpacked(self) -> bool:
+        """Whether the step that needs archives is done."""
+        return not self.anew and self.steps.path("text").is_dir()
 
     def size(self, archive: Archive) -> int:
         """Bytes of an archive: of the one that is here, else as published; 0 if nobody did."""

@@ -34,6 +34,8 @@ def describe(job: Job, archives: Sequence[Archive], works: Sequence[Work]) -> st
         place = (job.copy or job.archives) / archive.name
         if place.is_file():
             lines.append(f"  {archive.name}: {place}, {size(place.stat().st_size)}")
+        elif job.unpacked:
+            lines.append(f"  {archive.name}: not needed: unpacked by an earlier run")
         elif job.copy is not None:
             lines.append(f"  {archive.name}: MISSING in {job.copy}")
         else:
