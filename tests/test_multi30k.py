@@ -529,9 +529,16 @@ def test_train_refuses(flags, message, prepared, tmp_path):
             "--checkpoint: '{tmp}/file' cannot be loaded as a checkpoint: it is damaged, no file "
             "of torch's, or holds more than fairseq stores; nothing of it was run",
         ),
+        (
+            "--data {tmp}/other --model {tmp} --checkpoint file",
+            "--data: {tmp}/other has no corpus/test_2016_flickr.en; "
+            "expected what prepare.sh of Multi30k made",
+        ),
     ],
 )
 def test_evaluate_refuses(flags, message, prepared, tmp_path):
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "preparation.txt").write_text("corpus=iwslt14\nprotocol=raw\ntarget=en\n")
     (tmp_path / "file").touch()
     (tmp_path / "done").mkdir()
     (tmp_path / "done" / "score.json").touch()

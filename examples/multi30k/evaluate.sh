@@ -50,6 +50,8 @@ read_scoring() {
         test) REFERENCE=$DATA/corpus/test_2016_flickr.$TARGET ;;
         valid) REFERENCE=$DATA/corpus/val.$TARGET ;;
     esac
+    [ -f "$REFERENCE" ] ||
+        die "--data: $DATA has no ${REFERENCE#"$DATA"/}; expected what prepare.sh of Multi30k made"
 }
 
 score() {
