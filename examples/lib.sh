@@ -15,11 +15,16 @@ say() {
     printf '==> %s\n' "$1"
 }
 
-# absolute DIR: DIR from the root, whether or not it exists yet.
+# absolute DIR: DIR from the root, whether or not it exists yet, and without the slash that a shell's
+# completion puts at its end: what is made beside DIR would be made inside of it.
 absolute() {
-    case $1 in
-        /*) printf '%s\n' "$1" ;;
-        *) printf '%s\n' "$PWD/$1" ;;
+    local path=$1
+    while [ "${path%/}" != "$path" ] && [ "$path" != / ]; do
+        path=${path%/}
+    done
+    case $path in
+        /*) printf '%s\n' "$path" ;;
+        *) printf '%s\n' "$PWD/$path" ;;
     esac
 }
 

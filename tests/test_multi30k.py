@@ -305,7 +305,8 @@ def test_sides_that_are_not_parallel(broken_copy, tmp_path):
 def test_the_first_pairs_alone(copy, tmp_path):
     """Text, subwords and dictionary of 20 pairs; what else is evaluated stays whole."""
     out = tmp_path / "out"
-    said = succeed("prepare.sh", "--out", out, "--pairs", 20, *prepare_flags(copy))
+    # (with the slash of a shell's completion)
+    said = succeed("prepare.sh", "--out", f"{out}/", "--pairs", 20, *prepare_flags(copy))
     assert "==> train: 20 pairs\n==> val: 12 pairs\n" in said
     for language in ("en", "de"):
         expected = [tokenised(line) for line in sentences(language, "train")[:20]]
@@ -528,9 +529,16 @@ def test_train_refuses(flags, message, prepared, tmp_path):
             "--checkpoint: '{tmp}/file' cannot be loaded as a checkpoint: it is damaged, no file "
             "of torch's, or holds more than fairseq stores; nothing of it was run",
         ),
+        (
+            "--data {tmp}/other --model {tmp} --checkpoint file",
+            "--data: {tmp}/other has no corpus/test_2016_flickr.en; "
+            "expected what prepare.sh of Multi30k made",
+        ),
     ],
 )
 def test_evaluate_refuses(flags, message, prepared, tmp_path):
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "preparation.txt").write_text("corpus=iwslt14\nprotocol=raw\ntarget=en\n")
     (tmp_path / "file").touch()
     (tmp_path / "done").mkdir()
     (tmp_path / "done" / "score.json").touch()

@@ -102,6 +102,7 @@ def test_iwslt_tokenised(prepared):
     dictionaries = [(out / "data-bin" / f"dict.{side}.txt").read_text() for side in ("de", "en")]
     assert dictionaries[0] != dictionaries[1]
     assert re.search(r"^train, pairs +243 +160,239 +-159,996$", said, re.M)
+    assert re.search(r"^    train, pairs before cleaning +256 +174,443 +-174,187$", said, re.M)
     # each as soon as it is known
     told = re.findall(r"^==> (.*)|^    (\w+, \w+.*?)  +[\d,]+ +\S+ +\S+$", said, re.M)
     assert [step or f"  {count}" for step, count in told] == [
@@ -205,6 +206,21 @@ def test_other_settings_are_refused(iwslt, prepared, tmp_path):
         "give the same ones, or --force to throw it away"
     )
     assert (work / "text").is_dir()
+
+
+def test_other_settings_where_nothing_was_done(iwslt, tmp_path):
+    """A start that was refused is corrected without --force."""
+    given = ("--out", tmp_path / "out", "--workers", 1)
+    assert refuse(IWSLT, *given, "--from", tmp_path).startswith("--from: ")
+    settings = tmp_path / "out.partial" / "settings.txt"
+    assert settings.read_text() == SETTINGS
+    (tmp_path / "out.partial" / "text.unfinished").mkdir()
+    more = ("--from", tmp_path, "--subwords", 60)
+    assert "earlier run" not in succeed(IWSLT, *given, *more, "--dry-run")
+    assert settings.read_text() == SETTINGS
+    assert refuse(IWSLT, *given, *more).startswith("--from: ")
+    assert settings.read_text() == SETTINGS.replace("10000", "60")
+    assert os.listdir(settings.parent) == ["settings.txt"]
 
 
 @pytest.mark.slow
@@ -395,13 +411,13 @@ def test_stopped_in_every_step_and_started_again(recipe, iwslt, wmt, tmp_path, m
     module = load(recipe)
     copy = {"iwslt14_de_en": iwslt, "wmt14_en_de": wmt}[recipe]
     common = ["corpus.py", "--protocol", "tokenised", "--subwords", "60", "--workers", "1"]
-    common += ["--archives", str(tmp_path / "a"), "--from", str(copy)]
+    common += ["--archives", str(tmp_path / "a")]
     common += ["--sums", str(copy / "SHA256SUMS")]
     if recipe == "wmt14_en_de":
         common += ["--joined", "--corpus", "wmt17", "--valid", "hundredth"]
 
-    def once(work):
-        monkeypatch.setattr("sys.argv", [*common, "--work", str(work)])
+    def once(work, copy=copy):
+        monkeypatch.setattr("sys.argv", [*common, "--work", str(work), "--from", str(copy)])
         module.main()
 
     monkeypatch.setenv("PATH", fixtures.environment()["PATH"])
@@ -436,7 +452,7 @@ def test_stopped_in_every_step_and_started_again(recipe, iwslt, wmt, tmp_path, m
         assert made == names[: names.index(stop) + 1]
         assert not (tmp_path / "work" / stop).exists()
     monkeypatch.setattr(Steps, "run", real)
-    once(tmp_path / "work")
+    once(tmp_path / "work", tmp_path / "thrown away")  # to make room for what is made of it
     assert contents(tmp_path / "work") == contents(tmp_path / "at once")
 
 
@@ -491,6 +507,15 @@ def test_disk_that_is_too_small(iwslt, tmp_path):
     )
     found = re.fullmatch(pattern, message)
     assert found and abs(float(found[1]) - needed / 1000) < 0.1
+
+
+def test_disk_that_is_too_small_before_a_download(tmp_path):
+    with small_disk(tmp_path / "disk", 65536) as disk:
+        message = refuse(IWSLT, "--out", disk / "out")
+        assert os.listdir(disk) == ["out.partial"]
+    assert re.fullmatch(
+        rf"--out: {disk}/out.partial has .* kB of free space; about 399\.7 MB are needed", message
+    )
 
 
 @pytest.mark.slow
@@ -550,7 +575,13 @@ def test_dry_run_knows_what_is_there(iwslt, tmp_path):
     assert "\ntime: 4 min 22 s beside downloads\n" in said  # of what is left
     assert said.startswith(f"archives:\n  de-en.tgz: {iwslt}/de-en.tgz, ")
     assert "  text: unpack, drop markup: done by an earlier run\n" in said
-    missing = succeed(IWSLT, "--out", tmp_path / "out", "--from", tmp_path, "--dry-run")
+    packed = (iwslt / "de-en.tgz").stat().st_size / 1000
+    assert f"\ndisk: {packed:.1f} kB of archives in {iwslt}, about {packed * 20:.1f} kB" in said
+    given = ("--out", tmp_path / "out", "--from", tmp_path, "--dry-run")
+    said = succeed(IWSLT, *given)
+    assert said.startswith("archives:\n  de-en.tgz: not needed: unpacked by an earlier run\n")
+    (work / "text").rmdir()
+    missing = succeed(IWSLT, *given)
     assert missing.startswith(f"archives:\n  de-en.tgz: MISSING in {tmp_path}\n")
 
 

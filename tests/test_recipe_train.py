@@ -306,6 +306,10 @@ BOTH = [
         "--save: {tmp}/file exists and holds no run of this script; choose another directory",
     ),
     (
+        "--data {data} --save {data}",
+        "--save: {data} exists and holds no run of this script; choose another directory",
+    ),
+    (
         "--data {data} --save {tmp}/run --seed 2",
         "--save: {tmp}/run holds a run with other settings (arch=x seed=1); "
         "give the same ones or choose another directory",
@@ -376,12 +380,17 @@ def test_train_refuses(corpus, given, message, iwslt, wmt, tmp_path):
         ),
         (
             "--data {data} --model {run}",
-            "--last: got 5, but {run} holds 2 checkpoints; expected as many or fewer, or "
-            "--checkpoint (training keeps the best 5 and the last epochs)",
+            "--last: got 5, but {run} holds 2 checkpoints of the last epochs; expected as many "
+            "or fewer, or --checkpoint (training keeps the best 5 and the last epochs)",
         ),
         (
-            "--data {data} --model {run} --best 3",
-            "--best: got 3, but {run} holds 2 checkpoints; expected as many or fewer, or "
+            "--data {data} --model {run} --last 3",
+            "--last: got 3, but {run} holds 2 checkpoints of the last epochs; expected as many "
+            "or fewer, or --checkpoint (training keeps the best 5 and the last epochs)",
+        ),
+        (
+            "--data {data} --model {run} --best 5",
+            "--best: got 5, but {run} holds 4 checkpoints; expected as many or fewer, or "
             "--checkpoint (training keeps the best 5 and the last epochs)",
         ),
         (
@@ -402,18 +411,23 @@ def test_train_refuses(corpus, given, message, iwslt, wmt, tmp_path):
             "--out: {run}/done holds an evaluation; "
             "choose another directory, or give --force to replace it",
         ),
+        (
+            "--data {data} --model {run} --out {run}/done --dry-run",
+            "--out: {run}/done holds an evaluation; "
+            "choose another directory, or give --force to replace it",
+        ),
     ],
 )
 def test_evaluate_refuses(given, message, iwslt, tmp_path):
     run = tmp_path / "run"
     (run / "done").mkdir(parents=True)
     (run / "done" / "scores.json").touch()
-    for name in ("1", "2", "_last", "_best"):
+    for name in ("1", "2", "_last", "_best", ".best_loss_4.1230", ".best_loss_4.5671"):
         (run / f"checkpoint{name}.pt").touch()
     trained(run, iwslt, "model=tree", "tree=4[2,2]")
     fill = partial(str.format, data=iwslt, run=run, tmp=tmp_path)
     assert refuse("iwslt14_de_en/evaluate.sh", *fill(given).split()) == fill(message)
-    assert sorted(os.listdir(run))[-2:] == ["done", "training.txt"] and len(os.listdir(run)) == 6
+    assert sorted(os.listdir(run))[-2:] == ["done", "training.txt"] and len(os.listdir(run)) == 8
 
 
 @pytest.mark.parametrize("protocol", ["tokenised", "raw"])
@@ -450,6 +464,9 @@ def test_evaluations_commands(wmt, tmp_path):
     assert said.count("    --required-batch-size-multiple 1 \\\n    '--remove-bpe=@@ '") == 3
     assert "--compound" in words and "--lower" not in words
     assert not (run / "evaluation").exists()
+    trained(run, wmt, "model=tree", "objective=none", "tree=6")  # one leaf is all there is
+    said = succeed("wmt14_en_de/evaluate.sh", *given)
+    assert said.count("fairseq-generate") == 1 and f"--row leaf0 {out}/leaf0.log" in said
     trained(run, wmt, "model=plain")
     (run / "checkpoint_best.pt").touch()
     said = succeed("wmt14_en_de/evaluate.sh", *given, "--checkpoint", "checkpoint_best.pt")
@@ -541,6 +558,33 @@ def test_settings_of_a_training_at_work_stay(pretended, iwslt, tmp_path):
     os.close(held)
     assert pretended("iwslt14_de_en/train.sh", *given).returncode == 0
     assert (run / "training.txt").read_text() != before
+
+
+def test_one_training_at_a_time(pretended, iwslt, tmp_path):
+    """Each would overwrite the other's checkpoints; machines of one training share a directory."""
+    run = tmp_path / "run"
+    run.mkdir()  # an empty one is as good as none
+    alone = ("--data", iwslt, "--save", run, "--model", "plain")
+    shared = (*alone, "--nodes", 2, "--rendezvous", "host:29500")
+    sees_a_gpu = tmp_path / "tools" / "python3"
+    sees_a_gpu.write_text("#!/usr/bin/env bash\necho 1\n")
+    sees_a_gpu.chmod(0o755)
+    (tmp_path / "tools" / "torchrun").symlink_to("fairseq-train")
+    assert pretended("iwslt14_de_en/train.sh", *alone).returncode == 0
+    held = os.open(run, os.O_RDONLY)
+    for how, given, message in (
+        (fcntl.LOCK_SH, alone, "a training is"),
+        (fcntl.LOCK_EX, alone, "a training is"),
+        (fcntl.LOCK_SH, shared, None),
+        (fcntl.LOCK_EX, shared, "a training on one machine is"),
+    ):
+        fcntl.flock(held, how)
+        done = pretended("iwslt14_de_en/train.sh", *given)
+        expected = f"error: --save: {message} at work in {run}; "
+        expected += "choose another directory, or end that one\n"
+        assert done.stderr == (expected if message else ""), done.stdout
+    os.close(held)
+    assert pretended("iwslt14_de_en/train.sh", *alone).returncode == 0
 
 
 @pytest.mark.parametrize(
@@ -663,8 +707,6 @@ def test_prepare_train_evaluate(corpus, protocol, model, data, tmp_path):
     run = tmp_path / "run"
     given = ("--model", model)
     # (a batch is an epoch here, so that there are checkpoints to average)
-    settings = refuse(f"{FOLDERS[corpus]}/train.sh", "--data", folder, "--save", tmp_path, *given)
-    assert settings.endswith("exists and holds no run of this script; choose another directory")
     command = [
         "bash", str(EXAMPLES / FOLDERS[corpus] / "train.sh"), "--data", folder, "--save", run,
         "--cpu", "--updates", "6", *given, "--", *TINY, "--lr", "0.01", "--warmup-updates", "2",

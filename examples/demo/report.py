@@ -123,7 +123,8 @@ def compared(run: Path, results: Sequence[Result]) -> tuple[dict[str, float], li
     command += ["--metrics", "bleu", "--format", "json"]
     done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode != 0:
-        raise DemoError(done.stderr.strip().rpartition("\n")[2].removeprefix("tsa-fairseq: error: "))
+        last = done.stderr.strip().rpartition("\n")[2]
+        raise DemoError(last.removeprefix("tsa-fairseq: error: "))
     found = json.loads(done.stdout)
     spread = {one["system"]: float(one["BLEU 95 %"]["±"]) for one in found["scores"]}
     return spread, found["said"][:2]

@@ -21,8 +21,8 @@ from recipe.plan import Work, describe
 from recipe.text import convert, lines_of, write_lines
 
 SOURCE, TARGET = LANGUAGES = ("de", "en")
-# No checksum of it is published. The size is that of the original at wit3.fbk.eu, as a log in
-# fairseq's issue 1493 has it; that address is dead, and this copy is the one fairseq uses.
+# No checksum of it is published. The size is what a log of fairseq's script of February 2021 has
+# for this address, and one in its issue 1493 for the original at wit3.fbk.eu, which is dead.
 ARCHIVE = Archive(
     "de-en.tgz", "https://dl.fbaipublicfiles.com/fairseq/data/iwslt14/de-en.tgz", 19_982_877
 )
@@ -35,23 +35,27 @@ LIMITS = Limits(1, 175, 1.5)
 VALID_EVERY = 23
 # Text is packed to a quarter, and lies there in five forms at most.
 GROWTH = 20
-# Of the tokenised protocol: pairs, types of separate dictionaries, tokens of the training text.
+# From that log of February 2021: lines of the archive's training text, and, of the tokenised
+# protocol, pairs, types of separate dictionaries, tokens of the training text.
+LINES = 174_443
 PAIRS = {"train": 160_239, "valid": 7_283, "test": 6_750}
 TYPES = {"de": 8_848, "en": 6_632}
-TOKENS = {"de": 4_040_000, "en": 3_950_000}
+TOKENS = {"de": 4_035_591, "en": 3_949_114}
 TOKENISED_SUBWORDS = 10_000
 
 
-def take_text(job: Job, archive: Path) -> None:
+def take_text(job: Job) -> None:
     """The step that takes text out of archive and markup."""
+    paths = job.obtain([ARCHIVE])
 
     def make(folder: Path) -> None:
+        (archive,) = paths
         files = folder / "files"
         files.mkdir()
         names = [name.format(language=side) for name in (TRAIN, *TESTS) for side in LANGUAGES]
         places = {name: files / Path(name).name for name in names}
         job.unpack(archive, places)
-        job.record([ARCHIVE], [archive])
+        job.record([ARCHIVE], paths)
         for side in LANGUAGES:
             lines = talk_text(lines_of(places[TRAIN.format(language=side)]))
             write_lines(folder / f"train.{side}", lines)
@@ -64,7 +68,7 @@ def take_text(job: Job, archive: Path) -> None:
             check_parallel(part, LANGUAGES, *map(count_lines, sides))
         shutil.rmtree(files)
 
-    job.steps.run("text", f"unpacking {archive.name}", make)
+    job.steps.run("text", f"unpacking {ARCHIVE.name}", make)
 
 
 def plain(line: str) -> str:
@@ -128,9 +132,10 @@ def keep_plain(job: Job) -> None:
 
 def text_counts(job: Job) -> list[Count]:
     """Pairs of the archive."""
+    train = count_lines(job.corpus("text", "train").paths[0])
     test = PAIRS["test"] if job.protocol == "tokenised" else None
     return [
-        Count("train, pairs before cleaning", count_lines(job.corpus("text", "train").paths[0])),
+        Count("train, pairs before cleaning", train, LINES),
         Count("test, pairs", count_lines(job.corpus("text", "test").paths[0]), test),
     ]
 
@@ -156,7 +161,7 @@ def token_counts(job: Job) -> list[Count]:
     found = []
     for path, side in zip(job.corpus("subword", "train").paths, LANGUAGES, strict=True):
         published = TOKENS[side] if _as_published(job) else None
-        found.append(Count(f"train, tokens {side}", lines_and_words(path)[1], published, 3))
+        found.append(Count(f"train, tokens {side}", lines_and_words(path)[1], published))
     return found
 
 
@@ -198,8 +203,7 @@ def main() -> None:
     if args.dry_run:
         print(describe(job, [ARCHIVE], works(job.protocol)))
         return
-    (archive,) = job.obtain([ARCHIVE])
-    take_text(job, archive)
+    take_text(job)
     tell(text_counts(job))
     take_references(job)
     if job.protocol == "tokenised":

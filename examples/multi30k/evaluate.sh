@@ -38,6 +38,7 @@ check_flags() {
     one_of --subset "$SUBSET" test valid
     check_search
     [ -f "$MODEL/$CHECKPOINT" ] || die "--checkpoint: $MODEL has no $CHECKPOINT"
+    MODEL=$(absolute "$MODEL")
     OUT=$(absolute "${OUT:-$MODEL/evaluation/${CHECKPOINT%.pt}-$SUBSET-beam$BEAM-lenpen$LENPEN}")
 }
 
@@ -49,6 +50,8 @@ read_scoring() {
         test) REFERENCE=$DATA/corpus/test_2016_flickr.$TARGET ;;
         valid) REFERENCE=$DATA/corpus/val.$TARGET ;;
     esac
+    [ -f "$REFERENCE" ] ||
+        die "--data: $DATA has no ${REFERENCE#"$DATA"/}; expected what prepare.sh of Multi30k made"
 }
 
 score() {

@@ -13,25 +13,19 @@ class Count:
     Args:
         what: was counted.
         ours: how many.
-        published: elsewhere, exactly or rounded; None if nobody did.
-        digits: of the published figure that count; 0 for all.
+        published: elsewhere; None if nobody did.
     """
 
     what: str
     ours: int
     published: int | None = None
-    digits: int = 0
 
     @property
     def difference(self) -> str:
         """In words."""
         if self.published is None:
             return "-"
-        rounded = self.ours
-        if self.digits:
-            unit = 10 ** max(len(str(self.published)) - self.digits, 0)
-            rounded = round(self.ours / unit) * unit
-        return "the same" if rounded == self.published else f"{self.ours - self.published:+,}"
+        return "the same" if self.ours == self.published else f"{self.ours - self.published:+,}"
 
 
 def table(counts: Sequence[Count]) -> str:

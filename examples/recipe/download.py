@@ -53,7 +53,10 @@ def announce(archive: Archive) -> str:
 
 
 def read_sums(path: Path, flag: str = "--sums") -> dict[str, str]:
-    """The sha256 of each file name, from a file in the format of `sha256sum`."""
+    """The sha256 of each file name, from a file in the format of `sha256sum`.
+
+    Names without folders and the star of its option -b: under another name a sum is not found.
+    """
     sums = {}
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
@@ -65,7 +68,7 @@ def read_sums(path: Path, flag: str = "--sums") -> dict[str, str]:
             raise RecipeError(
                 f"{flag}: {path}, line {number}: expected 'SHA256  NAME'; got '{line}'"
             )
-        sums[fields[1]] = fields[0]
+        sums[Path(fields[1].removeprefix("*")).name] = fields[0].lower()
     return sums
 
 
@@ -198,7 +201,7 @@ def obtain(archive: Archive, folder: Path, copy: Path | None) -> Path:
     earlier = _recorded(folder).get(archive.name, found)
     if earlier != found:
         warn(f"{path}: is not what it was: sha256 {found}, earlier {earlier}")
-    say(f"{archive.name}: no checksum is published; sha256 {found}")
+    say(f"{archive.name}: no checksum is known; sha256 {found}")
     return path
 
 

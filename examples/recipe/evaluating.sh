@@ -53,12 +53,18 @@ check_evaluation_flags() {
 }
 
 # Of the checkpoints that an average is of there must be as many; fairseq's copies count for nothing.
+# Of the last ones those kept as the best do not count either: they may be of any epoch, and would
+# silently take the place of epochs that training threw away.
 check_number() {
-    local flag=--last number=$LAST found
-    [ -z "$BEST" ] || flag=--best number=$BEST
-    found=$(find "$MODEL" -maxdepth 1 \( -name 'checkpoint[0-9]*.pt' -o -name 'checkpoint_[0-9]*.pt' -o -name 'checkpoint.best_*.pt' \) | wc -l)
+    local flag=--last number=$LAST what='checkpoints of the last epochs' found
+    local names=(-name 'checkpoint[0-9]*.pt' -o -name 'checkpoint_[0-9]*.pt')
+    if [ -n "$BEST" ]; then
+        flag=--best number=$BEST what=checkpoints
+        names+=(-o -name 'checkpoint.best_*.pt')
+    fi
+    found=$(find "$MODEL" -maxdepth 1 \( "${names[@]}" \) | wc -l)
     [ "$number" -le "$found" ] ||
-        die "$flag: got $number, but $MODEL holds $((found)) checkpoints; expected as many or fewer, or --checkpoint (training keeps the best 5 and the last epochs)"
+        die "$flag: got $number, but $MODEL holds $((found)) $what; expected as many or fewer, or --checkpoint (training keeps the best 5 and the last epochs)"
 }
 
 # do_or_print LOG COMMAND...: run it, its output in the log; or print it, for --dry-run.
@@ -102,7 +108,8 @@ READ_LEAF='import json, sys; print(json.load(open(sys.argv[1]))["leaf"])'
 translate_with_leaves() {
     local leaf device=()
     translate leaf0
-    [ -n "$(recorded "$MODEL/training.txt" tree)" ] || return 0
+    # a number, or none, is a single path
+    [[ "$(recorded "$MODEL/training.txt" tree)" == *[!0-9]* ]] || return 0
     [ "$CPU" = no ] || device=(--device cpu)
     [ "$DRY_RUN" = yes ] || say "looking for the best leaf"
     do_or_print "$NEW/export.log" tsa-fairseq export "$FILE" "$NEW/exported" --leaf best \
@@ -146,11 +153,11 @@ evaluate_large() {
     ROWS=() LATER_ROWS=''
     read_preparation
     use_environment "$1"
+    check_evaluation_output scores.json
     if [ "$DRY_RUN" = yes ]; then
         NEW=$OUT
         printf 'mkdir -p %q\n' "$NEW"
     else
-        check_evaluation_output scores.json
         if [ -n "$CHECKPOINT" ]; then
             check_checkpoint
         else

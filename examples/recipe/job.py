@@ -1,6 +1,7 @@
 """What one run of a prepare.sh is asked for, and the steps that all recipes end with."""
 
 import argparse
+import contextlib
 import os
 import shutil
 import subprocess
@@ -16,6 +17,7 @@ from recipe.download import WAY_OUT, Archive, obtain, read_sums, record
 from recipe.errors import RecipeError, check_space, say
 from recipe.pairs import Corpus, Pair
 from recipe.parallel import cores
+from recipe.progress import duration
 from recipe.steps import Steps
 
 PARTS = ("train", "valid", "test")
@@ -61,13 +63,31 @@ class Job:
         return Corpus(self.steps.path(folder), part, self.languages)
 
     def obtain(self, archives: Sequence[Archive]) -> list[Path]:
-        """All archives, checked, and room for what becomes of them."""
+        """All archives, checked, and room for what becomes of them; none once text was taken out.
+
+        Who made room on a full disk may have thrown them away.
+        """
+        self._check_room([self.size(archive) for archive in archives])  # before hours of downloads
+        if self.unpacked:
+            return []
         paths = [obtain(archive, self.archives, self.copy) for archive in self.held(archives)]
+        self._check_room([path.stat().st_size for path in paths])
+        return paths
+
+    @property
+    def unpacked(self) -> bool:
+        """Whether the step that needs archives is done."""
+        return not self.anew and self.steps.path("text").is_dir()
+
+    def size(self, archive: Archive) -> int:
+        """Bytes of an archive: of the one that is here, else as published; 0 if nobody did."""
+        path = (self.copy or self.archives) / archive.name
+        return path.stat().st_size if path.is_file() else archive.size or 0
+
+    def _check_room(self, sizes: Sequence[int]) -> None:
         if not self.steps.path("data-bin").exists():
             there = sum(file.stat().st_size for file in self.work.rglob("*") if file.is_file())
-            needed = self.growth * sum(path.stat().st_size for path in paths) - there
-            check_space("--out", self.work, needed)
-        return paths
+            check_space("--out", self.work, self.growth * sum(sizes) - there)
 
     def held(self, archives: Sequence[Archive]) -> list[Archive]:
         """The archives with the checksums that they are held to here."""
@@ -161,6 +181,15 @@ def binarise(job: Job) -> None:
     job.steps.run("data-bin", "binarising with fairseq-preprocess", make)
 
 
+def _stage(folder: Path) -> str:
+    """What fairseq-preprocess is at: of words that it counts nothing is written."""
+    made = 0
+    for file in folder.glob("*.bin"):
+        with contextlib.suppress(FileNotFoundError):  # a process's, merged and removed meanwhile
+            made += file.stat().st_size
+    return f"writing, {made / 1e6:,.1f} MB" if made else "counting words"
+
+
 def _quietly(command: list[str], folder: Path) -> None:
     """Run it; its output is in the folder's log, and shown if it fails."""
     log = folder / "output.log"
@@ -171,8 +200,7 @@ def _quietly(command: list[str], folder: Path) -> None:
                 time.sleep(0.2)
                 if time.monotonic() - said >= 10:
                     said = time.monotonic()
-                    made = sum(file.stat().st_size for file in folder.glob("*"))
-                    print(f"    {made / 1e6:,.0f} MB after {said - began:.0f} s", flush=True)
+                    print(f"    {_stage(folder)} after {duration(said - began)}", flush=True)
         except BaseException:
             running.kill()
             raise

@@ -1,10 +1,12 @@
 """A function over the lines of a file, on all cores, in order, in bounded memory."""
 
 import os
+import signal
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 from multiprocessing import get_context
+from multiprocessing.pool import Pool
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -26,10 +28,10 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def chunks(lines: Iterable[str], count: int = CHUNK) -> Iterator[list[str]]:
-    """Lines in lists of so many."""
+def chunks(lines: Iterable[str]) -> Iterator[list[str]]:
+    """Lines in lists of CHUNK."""
     iterator = iter(lines)
-    while chunk := list(islice(iterator, count)):
+    while chunk := list(islice(iterator, CHUNK)):
         yield chunk
 
 
@@ -40,6 +42,19 @@ def _start(make: Callable[[], Callable[[list[str]], Any]]) -> None:
 
 def _work(chunk: list[str]) -> Any:
     return _function(chunk)
+
+
+def _processes(workers: int, make: Callable[[], Callable[[list[str]], Any]]) -> Pool:
+    """Processes that know nothing of Ctrl-C, which a terminal sends to all: this one ends them.
+
+    Each would have a traceback to say about it.
+    """
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # which they inherit
+    try:
+        # spawn, not fork: nothing of this process, its memory included, is in the others
+        return get_context("spawn").Pool(workers, _start, (make,))
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def over_chunks(
@@ -62,8 +77,7 @@ def over_chunks(
             yield function(chunk)
             progress.add(len(chunk))
         return
-    # spawn, not fork: nothing of this process, its memory included, is in the others
-    with get_context("spawn").Pool(workers, _start, (make,)) as pool:
+    with _processes(workers, make) as pool:
         waiting: deque[tuple[int, Any]] = deque()
         for chunk in chunks(lines):
             waiting.append((len(chunk), pool.apply_async(_work, (chunk,))))

@@ -34,6 +34,8 @@ def describe(job: Job, archives: Sequence[Archive], works: Sequence[Work]) -> st
         place = (job.copy or job.archives) / archive.name
         if place.is_file():
             lines.append(f"  {archive.name}: {place}, {size(place.stat().st_size)}")
+        elif job.unpacked:
+            lines.append(f"  {archive.name}: not needed: unpacked by an earlier run")
         elif job.copy is not None:
             lines.append(f"  {archive.name}: MISSING in {job.copy}")
         else:
@@ -47,11 +49,11 @@ def describe(job: Job, archives: Sequence[Archive], works: Sequence[Work]) -> st
         left = "done by an earlier run" if done else duration(seconds)
         lines.append(f"  {work.name}: {work.what}: {left}")
     free = shutil.disk_usage(existing(job.work)).free
-    packed = sum(archive.size or 0 for archive in archives)
+    packed = sum(map(job.size, archives))
     most = size(job.growth * packed)
     lines += [
         f"time: {duration(total)} beside downloads",
-        f"disk: {size(packed)} of archives in {job.archives}, about {most} beside them at most; "
-        f"{size(free)} are free",
+        f"disk: {size(packed)} of archives in {job.copy or job.archives}, about {most} beside them "
+        f"at most; {size(free)} are free",
     ]
     return "\n".join(lines)

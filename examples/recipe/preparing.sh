@@ -37,13 +37,18 @@ check_tool() {
 }
 
 # check_work: WORK, OUT.partial, is where the steps of this preparation are done. It outlives a run that
-# is stopped; the same command goes on there. ANEW becomes yes if --force throws away what is in it.
+# is stopped; the same command goes on there. ANEW becomes yes if --force throws away what is in it, and
+# empty if no step was finished, as after a start that was refused: that needs no --force.
 check_work() {
     WORK=$OUT.partial ANEW=no
     [ -e "$WORK" ] || return 0
     [ -f "$WORK/settings.txt" ] ||
         die "--out: $WORK exists and is no unfinished preparation; move it away"
     [ "$(cat "$WORK/settings.txt")" != "$(settings)" ] || return 0
+    if [ -z "$(find "$WORK" -mindepth 1 -maxdepth 1 -type d ! -name '*.unfinished')" ]; then
+        ANEW=empty
+        return
+    fi
     [ "$FORCE" = yes ] ||
         die "--out: $WORK is an unfinished preparation with other settings ($(paste -sd ' ' - <"$WORK/settings.txt")); give the same ones, or --force to throw it away"
     ANEW=yes
@@ -61,7 +66,7 @@ open_work() {
         flock -n 9 || die "--out: another prepare.sh is at work in $WORK"
     fi
     check_work
-    if [ "$ANEW" = yes ]; then
+    if [ "$ANEW" != no ]; then
         find "$WORK" -mindepth 1 -maxdepth 1 ! -name settings.txt -exec rm -rf {} +
         settings >"$WORK/settings.txt"
     fi
@@ -100,7 +105,6 @@ check_large_flags() {
     [ -z "$WORKERS" ] || whole_number --workers "$WORKERS" 1
     check_sums
     OUT=$(absolute "$OUT")
-    OUT=${OUT%/}
     ARCHIVES=$(absolute "${ARCHIVES:-$(dirname "$OUT")/archives}")
     [ ! -e "$ARCHIVES" ] || [ -d "$ARCHIVES" ] || die "--archives: got '$ARCHIVES', which is a file; expected a directory"
 }

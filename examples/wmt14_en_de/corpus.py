@@ -53,7 +53,7 @@ DEV = Archive(
 )
 # Address and checksum are sacreBLEU's own.
 TEST_SET = DATASETS["wmt14/full"]
-TEST = Archive("test-full.tgz", TEST_SET.data[0], None, {"md5": (TEST_SET.md5 or [])[0]})
+TEST = Archive("test-full.tgz", (TEST_SET.data or [])[0], None, {"md5": (TEST_SET.md5 or [])[0]})
 TEST_MEMBERS = dict(zip(LANGUAGES, TEST_SET.langpairs["en-de"], strict=True))
 NEWS_MEMBER = {
     "wmt14": "training/news-commentary-v9.de-en",
@@ -75,8 +75,10 @@ def archives_of(corpus: str, valid: str) -> list[Archive]:
     return [EUROPARL, COMMON_CRAWL, NEWS[corpus], *dev, TEST]
 
 
-def take_text(job: Job, paths: list[Path], corpus: str, valid: str) -> None:
+def take_text(job: Job, corpus: str, valid: str) -> None:
     """The step that takes text out of archives, training corpora one after another."""
+    archives = archives_of(corpus, valid)
+    paths = job.obtain(archives)
     members = ["training/europarl-v7.de-en", "commoncrawl.de-en", NEWS_MEMBER[corpus]]
 
     def make(folder: Path) -> None:
@@ -93,7 +95,7 @@ def take_text(job: Job, paths: list[Path], corpus: str, valid: str) -> None:
             places[name].unlink()
         sides = Corpus(folder, "test", LANGUAGES).paths
         check_parallel(TEST.name, LANGUAGES, *map(count_lines, sides))
-        job.record(archives_of(corpus, valid), paths)
+        job.record(archives, paths)
 
     job.steps.run("text", "unpacking", make)
 
@@ -234,11 +236,11 @@ def main() -> None:
     made.add_argument("--valid", required=True, choices=["newstest2013", "hundredth"])
     args = made.parse_args()
     job = job_of(args, LANGUAGES, GROWTH)
-    archives = archives_of(args.corpus, args.valid)
     if args.dry_run:
+        archives = archives_of(args.corpus, args.valid)
         print(describe(job, archives, works(args.corpus, args.valid, job.protocol)))
         return
-    take_text(job, job.obtain(archives), args.corpus, args.valid)
+    take_text(job, args.corpus, args.valid)
     take_references(job)
     if args.valid == "newstest2013":
         treat(job, "corpus")

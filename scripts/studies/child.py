@@ -96,7 +96,7 @@ def _tie_to(parent: int) -> Callable[[], None]:
 
     def prepare() -> None:
         os.nice(19)
-        try:  # Linux shares the processor out between terminals' sessions first, and this is a new one
+        try:  # Linux shares the processor out between sessions first, and this is a new one
             with open("/proc/self/autogroup", "w") as group:
                 group.write("19")
         except OSError:  # there are no such groups here
