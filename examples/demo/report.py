@@ -34,7 +34,7 @@ from results import (
 PACKAGES = ("tsa_fairseq", "fairseq", "torch", "ctranslate2", "sentencepiece", "sacrebleu", "babel")
 PACKAGES += ("num2words",)
 # The demo's promise. A plain model of this size and training is well above it.
-LEAST_BLEU = 60.0
+LEAST_BLEU = 50.0
 # With --quick there is no promise but that the leaf learned to translate: it has to score this many
 # times what one gets without translating, be it the source unchanged (it shares numbers and names
 # with the reference) or translations that do not belong to the source (of an untrained model, of
