@@ -117,11 +117,11 @@ def compared(run: Path, results: Sequence[Result]) -> tuple[dict[str, float], li
     Raises:
         DemoError: it failed; the message is its own.
     """
-    sides = (run / "data" / "test.en", run / "data" / "test.de")
-    command = ["tsa-fairseq", "compare", *(f"{one.name}={one.said}" for one in results)]
-    command += ["--source", str(sides[0]), "--reference", str(sides[1])]
-    command += ["--metrics", "bleu", "--format", "json"]
-    done = subprocess.run(command, capture_output=True, text=True)
+    # In the run's folder, whose own name may have a comma, which parts several paths.
+    systems = [f"{one.name}={one.said.relative_to(run)}" for one in results]
+    command = ["tsa-fairseq", "compare", *systems, "--source", "data/test.en"]
+    command += ["--reference", "data/test.de", "--metrics", "bleu", "--format", "json"]
+    done = subprocess.run(command, cwd=run, capture_output=True, text=True)
     if done.returncode != 0:
         last = done.stderr.strip().rpartition("\n")[2]
         raise DemoError(last.removeprefix("tsa-fairseq: error: "))
