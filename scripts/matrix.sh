@@ -85,14 +85,14 @@ with_setup() {
 with_fairseq-fixed() {
     environment "$1" "torch${TORCH:+==$TORCH}" numpy cython 'setuptools<82' wheel &&
         PIP_CONSTRAINT=.venv/torch.txt install --no-build-isolation '.[fairseq,serve]' &&
-        install pytest tensorboardX
+        install pytest tensorboardX && .venv/bin/python -c 'import tsa_fairseq'
 }
 
 # Its metadata needs an old pip.
 with_fairseq-0.12.2() {
     environment "$1" 'pip<24.1' 'setuptools<81' wheel numpy cython "torch${TORCH:+==$TORCH}" &&
         PIP_CONSTRAINT=$PWD/.venv/torch.txt install fairseq==0.12.2 '.[train,serve]' &&
-        install pytest tensorboardX
+        install pytest tensorboardX && .venv/bin/python -c 'import tsa_fairseq'
 }
 
 with_serve() {
@@ -142,9 +142,9 @@ else:
 # The one line that says why, of a log.
 reason() {
     local line
-    line=$(grep -E '^(error|ERROR|E  )' "$1" | grep -v 'ResolutionImpossible' | tail -n 1)
+    line=$(grep -E '^(error|ERROR|E  |ImportError)' "$1" | grep -v 'ResolutionImpossible' | tail -n 1)
     [ -n "$line" ] || line=$(grep . "$1" | tail -n 1)
-    sed -E 's/^(error|ERROR): *//; s/\|/\\|/g' <<<"$line" | sed "s|$OUT|…|g" | cut -c 1-300
+    sed -E 's/^(error|ERROR|ImportError): *//; s/\|/\\|/g' <<<"$line" | sed "s|$OUT|…|g" | cut -c 1-300
 }
 
 # row HOW PYTHON: one line of the table, in $OUT/HOW-VERSION/row.

@@ -7,6 +7,7 @@ import pytest
 
 import tsa_fairseq
 from tsa_fairseq.cli.main import SUBCOMMANDS, build_parser, main
+from tsa_fairseq.plugin import registration
 
 PACKAGE = Path(tsa_fairseq.__file__).parent
 STORED = Path(__file__).parent / "stored" / "0.2.0"
@@ -273,6 +274,21 @@ def test_without_fairseq_what_needs_it_says_what_to_install(call):
         "except ModuleNotFoundError as error:\n    print(error)"
     )
     assert python("-c", program).stdout == f"{MISSING}\n"
+
+
+@pytest.mark.parametrize("found", ["2.0.6", "2.1.0", "2.3.0"])
+def test_fairseq_0_12_2_is_refused(found, monkeypatch):
+    monkeypatch.setattr(registration, "version", lambda package: found)
+    if found != "2.0.6":
+        registration.register()
+        return
+    with pytest.raises(ImportError) as error:
+        registration.register()
+    assert str(error.value) == (
+        "tsa_fairseq: got omegaconf 2.0.6, as of fairseq 0.12.2, which does not translate with "
+        "torch 2.4 or newer; expected omegaconf 2.1 or newer, in another environment: "
+        "pip install 'fairseq-fixed==0.12.3.1'"
+    )
 
 
 @pytest.mark.parametrize(
