@@ -144,7 +144,7 @@ reason() {
     local line
     line=$(grep -E '^(error|ERROR|E  |ImportError)' "$1" | grep -v 'ResolutionImpossible' | tail -n 1)
     [ -n "$line" ] || line=$(grep . "$1" | tail -n 1)
-    sed -E 's/^(error|ERROR|ImportError): *//; s/\|/\\|/g' <<<"$line" | sed "s|$OUT|…|g" | cut -c 1-300
+    sed -E 's/^(error|ERROR|ImportError): *//; s/\|/\\|/g; s|[^ '"'"']*/bin/(python[0-9.]*)|\1|g' <<<"$line" | sed "s|$OUT|…|g" | cut -c 1-300
 }
 
 # row HOW PYTHON: one line of the table, in $OUT/HOW-VERSION/row.
