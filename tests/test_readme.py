@@ -300,6 +300,42 @@ def test_figures_stand_in_files_that_commands_made():
         assert figure in traced, figure
 
 
+WAYS = {
+    "scripts/setup.sh": "setup",
+    "pip install '.[fairseq]'": "fairseq-fixed",
+    "pip install .": "fairseq-0.12.2",
+    "pip install '.[serve]'": "serve",
+}
+
+
+def rows_of(path, header):
+    text = (
+        (ROOT / path).read_text(encoding="utf-8").partition(f"{header}\n")[2].partition("\n\n")[0]
+    )
+    return [line.strip("| ").split(" | ") for line in text.splitlines()[1:]]
+
+
+def test_what_is_said_to_work_was_tried():
+    """The first page's table, against the rows that scripts/matrix.sh made."""
+    header = "| Python | torch | fairseq | installed by | time, size | result |"
+    tried = {
+        (row[0].rpartition(".")[0], row[3].strip("`")): row[5].partition(":")[0]
+        for row in rows_of("docs/tested.md", header)
+    }
+    said = set()
+    for pythons, _, _, how, result in rows_of(
+        "README.md", "| Python | torch | fairseq | installed by | |"
+    ):
+        numbers = [int(number) for number in re.findall(r"3\.(\d+)", pythons)]
+        if " to " in pythons:
+            numbers = range(numbers[0], numbers[1] + 1)
+        for number in numbers:
+            key = (f"3.{number}", WAYS[how.strip("`")])
+            assert result.startswith(tried[key]), key
+            said.add(key)
+    assert {row for row in tried if tried[row] == "works"} <= said | {("3.12", "fairseq-fixed")}
+
+
 def test_messages_are_quoted_as_they_are():
     """The headings of troubleshooting, in this package's code or in what it stands on."""
     text = (ROOT / "docs/troubleshooting.md").read_text(encoding="utf-8")

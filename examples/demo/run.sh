@@ -44,14 +44,14 @@ read_flags() {
 choose_sizes() {
     if [ "$QUICK" = yes ]; then
         : "${OUT:=$ROOT/runs/demo-quick}" "${UPDATES:=250}"
-        CORPUS=(--train 500 --valid 200 --test 200) PIECES=700
+        CORPUS=(--train 1000 --valid 200 --test 200) PIECES=1000
         MODEL=(--encoder-layers 2 --encoder-embed-dim 64 --encoder-ffn-embed-dim 128
             --encoder-attention-heads 4 --decoder-layers 2 --decoder-embed-dim 64
             --decoder-ffn-embed-dim 128 --decoder-attention-heads 4)
         SHAPE=1,4 RATE=(--lr 0.01 --warmup-updates 60) SAVE_EVERY=50 MINUTES=2 PROMISED=250
     else
         : "${OUT:=$ROOT/runs/demo}" "${UPDATES:=600}"
-        CORPUS=(--train 500 --valid 500 --test 1000) PIECES=700
+        CORPUS=(--train 1000 --valid 500 --test 1000) PIECES=1000
         MODEL=(--encoder-layers 3 --encoder-embed-dim 128 --encoder-ffn-embed-dim 256
             --encoder-attention-heads 4 --decoder-layers 3 --decoder-embed-dim 128
             --decoder-ffn-embed-dim 256 --decoder-attention-heads 4)
@@ -82,7 +82,7 @@ choose_method() {
     [ "$OBJECTIVE" = dealt ] || METHOD+=(--kd-rampup-updates "$UPDATES")
     case "$OBJECTIVE" in
         dealt)
-            METHOD=(--tree "$SHAPE" --tree-peers attention --kd-objective rdrop --kd-alpha 3
+            METHOD=(--tree "$SHAPE" --tree-peers attention --kd-objective rdrop --kd-alpha 1
                 --kd-views 2 --kd-views-leaves deal)
             ;;
         # Their peers are the plain model in two views, which is their default.
