@@ -185,16 +185,17 @@ tried_with() {
 }
 
 table() {
-    local how python
+    local how
     printf '| Python | torch | fairseq | installed by | time, size | result |\n|---|---|---|---|---|---|\n'
     for how in "${CHOSEN[@]}"; do
-        cat "$OUT/$how"-*/row 2>/dev/null | sort -V
+        { cat "$OUT/$how"-*/row 2>/dev/null || true; } | sort -V
     done
 }
 
 main() {
     local how python
     read_flags "$@"
+    trap 'die "interrupted; the same command goes on from here"' INT TERM
     mkdir -p "$OUT" 2>/dev/null || die "--out: cannot create '$OUT'"
     for how in "${CHOSEN[@]}"; do
         for python in "${PYTHONS[@]}"; do

@@ -84,7 +84,7 @@ choose_torch() {
     "" | cuda | cpu) ;;
     *) die "BUILD: got '$BUILD'; expected cuda or cpu" ;;
     esac
-    [ "$BUILD $(uname -s)" != "cuda Darwin" ] || die "BUILD: got 'cuda'; there is none for macOS"
+    [ "$BUILD $(uname -s)" != "cuda Darwin" ] || die "BUILD: got 'cuda'; there is none for macOS; expected cpu, or no BUILD"
 }
 
 # There is a ready-made fairseq for Python 3.12 on 64-bit Linux only; elsewhere pip compiles it.
@@ -116,9 +116,10 @@ print(s.get_config_var("CC") or "cc", s.get_config_var("CXX") or "c++", s.get_pa
 
 # ---- is it done already? --------------------------------------------------------------------------
 
-# What .venv cannot survive a change of: its Python, and its place (its commands name it).
+# What .venv cannot survive a change of: its Python, its place (its commands name it), and the build of
+# torch that was asked for, which to pip is the same version.
 base() {
-    printf '%s\n' "$PYTHON" "$("$PYTHON" -VV)" "$ROOT"
+    printf '%s\n' "$PYTHON" "$("$PYTHON" -VV)" "$ROOT" ${BUILD:+"$BUILD"}
 }
 
 # What it is brought up to date for.
@@ -313,6 +314,7 @@ install_plugin() {
 }
 
 note_gpu() {
+    [ "$BUILD" != cpu ] || return 0
     if grep -q '+cpu$' "$STATE/constraints.txt" && has_gpu; then
         say "note: this machine has a GPU, but .venv has torch for the CPU; to change that, remove $VENV and run setup.sh again"
     fi

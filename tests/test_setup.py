@@ -286,6 +286,11 @@ def test_build_that_is_asked_for_whatever_the_machine_has(clone, build):
     # It is remembered.
     again = clone.setup(STUB_TORCH_INSTALLED=wanted)
     assert "is up to date" in again.stdout and not clone.pip("torch==")
+    # To pip both are one version: only a new environment gets the other.
+    (clone.venv / "kept").touch()
+    other = {"cuda": "cpu", "cpu": "cuda"}[build]
+    assert clone.setup(BUILD=other).returncode == 0
+    assert not (clone.venv / "kept").exists() and clone.pip("torch==")
 
 
 @needs_headers

@@ -8,6 +8,7 @@ status is the command's.
 
 from __future__ import annotations
 
+import os
 import resource
 import subprocess
 import sys
@@ -28,7 +29,9 @@ def main(file: Path, command: list[str]) -> int:
                 continue
     peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * UNIT
     before = int(file.read_text()) if file.exists() else 0
-    file.write_text(f"{max(peak, before)}\n")
+    partial = file.with_suffix(".partial")
+    partial.write_text(f"{max(peak, before)}\n")
+    os.replace(partial, file)
     return 128 - status if status < 0 else status
 
 

@@ -18,7 +18,7 @@ usage: run.sh [--objective NAME] [--quick] [--out DIR] [--seed N] [--updates N]
                one, cl-ilr, kdcl-naive, kdcl-minlogit, none, kd or sokd, which take the plain model
                for a teacher, or rdrop or simcut, which are the plain model in two views. With the
                same --out the plain model is trained once
-  --quick      a small corpus, small models and few updates: shows in two minutes that all works
+  --quick      small models, few updates, a small test set: shows in two minutes that all works
   --out DIR    where everything goes (default: runs/demo in the clone, runs/demo-quick with --quick)
   --seed N     of the data and of the training (default: 1)
   --updates N  of each of the two models (default: 600; 250 with --quick)

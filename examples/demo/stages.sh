@@ -118,8 +118,7 @@ export_leaf() {
 }
 
 export_both() {
-    export_leaf fairseq "$1"
-    export_leaf ctranslate2 "$1" --quantization int8
+    export_leaf fairseq "$1" && export_leaf ctranslate2 "$1" --quantization int8
 }
 
 export_leaves() {
@@ -156,7 +155,7 @@ deploy() {
 # report: a page about both models, with all that they say of their training and their translations.
 report() {
     local page=$OUT/report$SUFFIX.html data=$OUT/data
-    stage "writing a page about both models" "" || return 0
+    stage "writing a page about both models" ""
     tsa-fairseq report "plain=$OUT/plain" "tree=$OUT/tree$SUFFIX" "$page" --force --source "$data/test.en" \
         --reference "$data/test.de" --training-text "$data/train.de" >"$page.log" 2>&1 ||
         { say "no page was written: $(tail -n 1 "$page.log")" && return; }
