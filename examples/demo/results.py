@@ -28,14 +28,15 @@ class Result:
     bleu: float
     signature: str
     exact: float  # share of the test set that equals its reference, from 0 to 1
-    parameters: int | None  # in the checkpoint of a training
     inference_parameters: int  # of the model that translates
-    seconds: float | None  # of training, over all interruptions
-    memory: int | None  # of the training's process at most, in bytes
     speed: float  # sentences a second
     file: Path  # the model, or a folder of some; of a training also what it takes to go on
     said: Path  # its translations as they came
     translations: list[str]
+    # Of a training alone:
+    parameters: int | None = None  # in its checkpoint
+    seconds: float | None = None  # over all interruptions
+    memory: int | None = None  # of its process at most, in bytes
 
 
 def read_lines(path: Path) -> list[str]:
@@ -143,10 +144,7 @@ def read_deployed(run: Path, objective: str) -> list[Result]:
             translations,
             references,
             name=name,
-            parameters=None,
             inference_parameters=parameters,
-            seconds=None,
-            memory=None,
             speed=read_speed(folder / f"{by}.log"),
             file=folder / by / file,
             said=folder / f"{by}.txt",
@@ -170,10 +168,7 @@ def read_together(run: Path, tree: Result) -> list[Result]:
             read_translations(folder / f"{by}.txt", len(references)),
             references,
             name=name,
-            parameters=None,
             inference_parameters=parameters,
-            seconds=None,
-            memory=None,
             speed=read_speed(folder / f"{by}.log"),
             file=file,
             said=folder / f"{by}.txt",
