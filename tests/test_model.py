@@ -51,8 +51,8 @@ def test_named_architectures_have_fairseqs_dimensions(arch, stock):
         "tree": "4[1[1,1],1[1,1]]",
         "tree_inference": "leaf:0",
         "tree_init_from": None,
-        "tree_peers": "fresh",
-        "tree_init_peers": "fresh",
+        "tree_peers": "attention",
+        "tree_init_peers": "attention",
     }
     assert vars(ours) == {**vars(theirs), **added}
 

@@ -21,7 +21,7 @@ def stands_for(name):
 @pytest.mark.parametrize("variant", VARIANTS)
 @pytest.mark.parametrize("start", ["fresh", "attention", "copy"])
 def test_what_peers_have_of_leaf_0(start, variant, build):
-    drawn = build(tree=TREE, **VARIANTS[variant]).state_dict()
+    drawn = build(tree=TREE, tree_peers="fresh", **VARIANTS[variant]).state_dict()
     state = build(tree=TREE, tree_peers=start, **VARIANTS[variant]).state_dict()
     assert list(state) == list(drawn)
     taken = 0
@@ -37,6 +37,16 @@ def test_what_peers_have_of_leaf_0(start, variant, build):
         else:
             assert torch.equal(tensor, drawn[name]), name
     assert (taken > 0) == (start != "fresh")
+
+
+@pytest.mark.parametrize(
+    ("flags", "start"),
+    [({}, "attention"), (dict(no_cross_attention=True, cross_self_attention=True), "fresh")],
+)
+def test_how_peers_start_when_nothing_is_said(flags, start, build):
+    said = build(tree=TREE, tree_peers=start, **flags).state_dict()
+    state = build(tree=TREE, **flags).state_dict()
+    assert all(torch.equal(state[name], said[name]) for name in said)
 
 
 def test_copies_predict_the_same_until_dropout_tells_them_apart(build, batch):
@@ -60,7 +70,7 @@ def test_peers_are_parameters_of_their_own(build, batch, criterion):
 
 @pytest.mark.parametrize(
     ("init", "peers", "expected"),
-    [(None, "attention", "attention"), ("copy", "attention", "copy"), (None, None, "fresh")],
+    [(None, "attention", "attention"), ("copy", "attention", "copy"), (None, None, "attention")],
 )
 def test_with_a_checkpoint_its_own_flag_says_how_peers_start(
     init, peers, expected, build, tmp_path
@@ -70,7 +80,7 @@ def test_with_a_checkpoint_its_own_flag_says_how_peers_start(
     torch.save({"model": stock}, path)
     flags = dict(tree_init_from=path, tree_init_peers=init, tree_peers=peers)
     state = build(tree=TREE, **flags).state_dict()
-    drawn = build(tree=TREE).state_dict()
+    drawn = build(tree=TREE, tree_peers="fresh").state_dict()
     for part, taken in [("encoder_attn.v_proj", expected != "fresh"), ("fc1", expected == "copy")]:
         peer = f"decoder.peers.2.1.{part}.weight"
         source = stock[f"decoder.layers.2.{part}.weight"] if taken else drawn[peer]

@@ -117,7 +117,7 @@ def test_the_next_release_can_be_made(tmp_path):
 )
 def test_a_seed_gives_the_numbers_of_release_0_2_0(flags, loss, build, batch, criterion):
     """In training, where dropout and layer drop draw: in the same order as then."""
-    flags = {"kd_objective": "tsa", "dropout": 0.3, **flags}
+    flags = {"kd_objective": "tsa", "tree_peers": "fresh", "dropout": 0.3, **flags}
     model = build(tree="1[2,1[1,1]]", seed=1, kd_bridge_layers=None, **flags).train()
     model.set_num_updates(3)
     tested = criterion(max_update=9, **{n: v for n, v in flags.items() if n.startswith("kd_")})

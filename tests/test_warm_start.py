@@ -37,7 +37,7 @@ def names_of_peers(model):
 def test_leaf_0_is_the_checkpoint(peers, flags, build, stock):
     path = stock(**flags)
     loaded = torch.load(path, weights_only=True)["model"]
-    drawn = build(tree="1,2,4", **flags).state_dict()
+    drawn = build(tree="1,2,4", tree_peers="fresh", **flags).state_dict()
     model = build(tree="1,2,4", tree_init_from=path, tree_init_peers=peers, **flags)
     state = model.state_dict()
     for name, tensor in loaded.items():

@@ -31,7 +31,7 @@ from tsa_fairseq.plugin.shape import check_shape
 from tsa_fairseq.plugin.teacher import KD_TEACHER, read_teacher
 from tsa_fairseq.plugin.warm_start import INIT_FROM
 from tsa_fairseq.tree.mixture import MIXTURES, Mixture
-from tsa_fairseq.tree.peers import PEER_STARTS
+from tsa_fairseq.tree.peers import DEFAULT_START, PEER_STARTS
 from tsa_fairseq.tree.topology import Topology, check_layers
 
 
@@ -90,7 +90,9 @@ def _complete_tree(args: Namespace) -> None:
     if getattr(args, "tree_inference", None) is None:
         args.tree_inference = "leaf:0"
     args.tree_init_from = getattr(args, "tree_init_from", None)
-    args.tree_peers = getattr(args, "tree_peers", None) or PEER_STARTS[0]
+    if getattr(args, "tree_peers", None) is None:
+        # without attention to the encoder there is none to start with
+        args.tree_peers = "fresh" if args.no_cross_attention else DEFAULT_START
     args.tree_init_peers = getattr(args, "tree_init_peers", None) or args.tree_peers
 
 

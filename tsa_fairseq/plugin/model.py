@@ -29,7 +29,7 @@ from tsa_fairseq.tree.cost import ARCHITECTURES
 from tsa_fairseq.tree.cut import cut_embeddings
 from tsa_fairseq.tree.decoder import TreeDecoder
 from tsa_fairseq.tree.outputs import TreeOutput
-from tsa_fairseq.tree.peers import PEER_STARTS, start_peers
+from tsa_fairseq.tree.peers import DEFAULT_START, PEER_STARTS, start_peers
 from tsa_fairseq.tree.topology import Topology
 from tsa_fairseq.tree.views import Views
 
@@ -79,7 +79,7 @@ class TSATransformerModel(TransformerModel):
             "--tree-peers",
             metavar="|".join(PEER_STARTS),
             help="how the layers beside leaf 0 start: drawn afresh, with leaf 0's attention to the "
-            f"encoder, or as copies of leaf 0's layer (default: {PEER_STARTS[0]})",
+            f"encoder, or as copies of leaf 0's layer (default: {DEFAULT_START})",
         )
         parser.add_argument(
             "--tree-init-peers",

@@ -13,6 +13,7 @@ from tsa_fairseq.tree.decoder import TreeDecoder
 
 PeerStart = Literal["fresh", "attention", "copy"]
 PEER_STARTS: tuple[PeerStart, ...] = get_args(PeerStart)
+DEFAULT_START: PeerStart = "attention"
 
 
 @torch.no_grad()
