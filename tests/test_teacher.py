@@ -1,5 +1,6 @@
 import argparse
 import copy
+import pathlib
 
 import pytest
 import torch
@@ -207,13 +208,14 @@ def test_flags(flags, message):
 def arguments(save, **flags):
     given = dict(
         save_dir=str(save), restore_file="checkpoint_last.pt", reset_optimizer=False,
-        kd_objective=None, kd_teacher=None, kd_bridge_layers=None,
+        finetune_from_model=None, kd_objective=None, kd_teacher=None, kd_bridge_layers=None,
     )  # fmt: skip
     return argparse.Namespace(**{**given, **flags})
 
 
 def stored(save, **flags):
     state = {"cfg": {"model": argparse.Namespace(**flags)}, "model": {}}
+    state |= {"optimizer_history": [{"num_updates": 3}], "extra_state": {}}
     torch.save({**state, "last_optimizer_state": {"state": {}}}, save / "checkpoint_last.pt")
     return str(save / "checkpoint_last.pt")
 
@@ -243,6 +245,7 @@ def test_no_optimizer_state_to_go_on_with(kind, lacks, criterion, tmp_path):
     path = tmp_path / "average.pt"
     model = dict(tree="6", kd_objective="dml") if kind == "tree" else {}
     state = {"cfg": {"model": argparse.Namespace(**model)}, "model": {}}
+    state |= {"optimizer_history": [{"num_updates": 3}], "extra_state": {}}
     torch.save(state if lacks == "missing" else {**state, "last_optimizer_state": None}, path)
 
     def given(**flags):
@@ -261,6 +264,36 @@ def test_no_optimizer_state_to_go_on_with(kind, lacks, criterion, tmp_path):
     last = path.rename(tmp_path / "checkpoint_last.pt")
     with pytest.raises(UsageError, match=exactly(f"--restore-file: '{last}' {said}")):
         follow_checkpoint(given())
+
+
+@pytest.mark.parametrize("flag", ["--restore-file", "--finetune-from-model"])
+@pytest.mark.parametrize(
+    ("state", "problem"),
+    [
+        ([1, 2], "has no 'model', which fairseq starts from; {}"),
+        ({"model": {}}, "has no 'optimizer_history', which fairseq starts from; {}"),
+        (
+            {"model": {}, "optimizer_history": []},
+            "has no 'optimizer_history', which fairseq starts from; {}",
+        ),
+        (
+            {"model": {}, "optimizer_history": [{}]},
+            "has no 'extra_state', which fairseq starts from; {}",
+        ),
+        (
+            {"model": pathlib.PurePosixPath("a")},
+            "is refused: it contains pathlib.PurePosixPath, which is code and not among what "
+            "fairseq's checkpoints hold; nothing of it was run",
+        ),
+    ],
+)
+def test_nothing_to_start_from(state, problem, flag, tmp_path):
+    path = tmp_path / "start.pt"
+    torch.save(state, path)
+    start = {flag[2:].replace("-", "_"): str(path)}
+    expected = "expected a checkpoint of fairseq-train, or what tsa-fairseq average or export wrote"
+    with pytest.raises(UsageError, match=exactly(f"{flag}: '{path}' {problem.format(expected)}")):
+        follow_checkpoint(arguments(tmp_path, reset_optimizer=flag == "--restore-file", **start))
 
 
 def test_another_criterion_has_no_objective_to_compare(tmp_path):

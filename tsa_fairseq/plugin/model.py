@@ -115,7 +115,7 @@ class TSATransformerModel(TransformerModel):
             start_peers(model.decoder, args.tree_peers)
         if getattr(args, "tree_training", False):
             del args.tree_training
-            model.resumed_from = to_load(args)
+            model.resumed_from = to_load(args)[1]
             if is_first_process():
                 if not args.no_save:  # otherwise nothing is written there
                     hold_folder(args.save_dir, model)

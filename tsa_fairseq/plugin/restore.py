@@ -33,9 +33,10 @@ def to_resume(args: Namespace) -> tuple[str, str | None]:
     return flag, path if os.path.isfile(path) else None
 
 
-def to_load(args: Namespace) -> str | None:
-    """The checkpoint whose parameters fairseq is going to load, to go on or to start from."""
-    return to_resume(args)[1] or args.finetune_from_model
+def to_load(args: Namespace) -> tuple[str, str | None]:
+    """The flag and the checkpoint whose parameters fairseq loads, to go on or to start from."""
+    flag, path = to_resume(args)
+    return (FINETUNE, args.finetune_from_model) if path is None else (flag, path)
 
 
 def avoid_torn_checkpoint(args: Namespace) -> None:

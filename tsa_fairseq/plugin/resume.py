@@ -9,9 +9,9 @@ from fairseq.criterions import CRITERION_REGISTRY
 from fairseq.optim import OPTIMIZER_REGISTRY
 
 from tsa_fairseq.errors import UsageError
-from tsa_fairseq.files.checkpoint import model_arguments, read_checkpoint
+from tsa_fairseq.files.checkpoint import load_safely, model_arguments, read_checkpoint
 from tsa_fairseq.files.checksums import checksum
-from tsa_fairseq.plugin.restore import to_resume
+from tsa_fairseq.plugin.restore import to_load, to_resume
 from tsa_fairseq.plugin.shape import take_shape
 from tsa_fairseq.plugin.teacher import KD_TEACHER
 from tsa_fairseq.tree.topology import Topology
@@ -43,12 +43,13 @@ def follow_checkpoint(args: Namespace) -> Followed | None:
         The checkpoint; None if there is nothing to compare with.
 
     Raises:
-        UsageError: the file cannot be read; there is no optimizer state to go on with; another
-            criterion, optimizer, precision, objective, teacher or number of the bridge's layers
-            than the checkpoint's; or a teacher that is gone.
+        UsageError: the file cannot be read, or is none to start from; there is no optimizer state
+            to go on with; another criterion, optimizer, precision, objective, teacher or number
+            of the bridge's layers than the checkpoint's; or a teacher that is gone.
     """
     flag, path = to_resume(args)
     if path is None or args.reset_optimizer:
+        _check_start(*to_load(args))
         return None
     state = read_checkpoint(path, flag, lazy=True)
     stored = model_arguments(state)
@@ -57,6 +58,20 @@ def follow_checkpoint(args: Namespace) -> Followed | None:
     take_shape(args, stored, path)
     _follow_objective(args, stored, path)
     return Followed(path, stored)
+
+
+def _check_start(flag: str, path: str | None) -> None:
+    """Refuse what fairseq would answer with a traceback when all data are read."""
+    if path is None:
+        return
+    state = load_safely(path, flag, contents_only=True)
+    for name, kind in (("model", dict), ("optimizer_history", list), ("extra_state", dict)):
+        found = state.get(name) if isinstance(state, dict) else None
+        if not isinstance(found, kind) or found == []:
+            raise UsageError(
+                f"{flag}: '{path}' has no '{name}', which fairseq starts from; expected a "
+                "checkpoint of fairseq-train, or what tsa-fairseq average or export wrote"
+            )
 
 
 def _follow_objective(args: Namespace, stored: Namespace, path: str) -> None:
