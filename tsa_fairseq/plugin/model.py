@@ -1,17 +1,11 @@
 """``--arch tsa_transformer``: fairseq's Transformer with a tree for a decoder."""
 
 from argparse import ArgumentParser, Namespace
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, Literal
 
-from fairseq.models import register_model, register_model_architecture
-from fairseq.models.transformer import (
-    TransformerModel,
-    base_architecture,
-    transformer_iwslt_de_en,
-    transformer_wmt_en_de,
-    transformer_wmt_en_de_big,
-)
+from fairseq.models import register_model
+from fairseq.models.transformer import TransformerModel
 from torch import Tensor, nn
 
 from tsa_fairseq.errors import UsageError
@@ -25,7 +19,6 @@ from tsa_fairseq.plugin.processes import is_first_process
 from tsa_fairseq.plugin.restore import to_load
 from tsa_fairseq.plugin.teacher import TeacherOutput
 from tsa_fairseq.plugin.warm_start import warm_start
-from tsa_fairseq.tree.cost import ARCHITECTURES
 from tsa_fairseq.tree.cut import cut_embeddings
 from tsa_fairseq.tree.decoder import TreeDecoder
 from tsa_fairseq.tree.outputs import TreeOutput
@@ -234,46 +227,3 @@ class TSATransformerModel(TransformerModel):
             self.heads = nn.ModuleDict()
             self.decoder.set_gate(None)
         self.decoder.keep_inference_leaf()
-
-
-@register_model_architecture("tsa_transformer", "tsa_transformer")
-def tsa_transformer(args: Namespace) -> None:
-    """The dimensions of fairseq's ``transformer``: 6+6 layers, 512/2048, 8 heads."""
-    _complete(args, base_architecture)
-
-
-@register_model_architecture("tsa_transformer", "tsa_transformer_iwslt_de_en")
-def tsa_transformer_iwslt_de_en(args: Namespace) -> None:
-    """The dimensions of fairseq's ``transformer_iwslt_de_en``: 6+6 layers, 512/1024, 4 heads."""
-    _complete(args, transformer_iwslt_de_en)
-
-
-@register_model_architecture("tsa_transformer", "tsa_transformer_wmt_en_de")
-def tsa_transformer_wmt_en_de(args: Namespace) -> None:
-    """The dimensions of fairseq's ``transformer_wmt_en_de``: 6+6 layers, 512/2048, 8 heads."""
-    _complete(args, transformer_wmt_en_de)
-
-
-@register_model_architecture("tsa_transformer", "tsa_transformer_wmt_en_de_big")
-def tsa_transformer_wmt_en_de_big(args: Namespace) -> None:
-    """The dimensions of ``transformer_wmt_en_de_big``: 6+6 layers, 1024/4096, 16 heads."""
-    _complete(args, transformer_wmt_en_de_big)
-
-
-@register_model_architecture("tsa_transformer", "tsa_transformer_multi30k")
-def tsa_transformer_multi30k(args: Namespace) -> None:
-    """The tiny model of the Multi30k literature: 4+4 layers, 128/256, 4 heads (Wu et al. 2021)."""
-    _complete(args, _multi30k)
-
-
-def _multi30k(args: Namespace) -> None:
-    for side in ("encoder", "decoder"):
-        for name, value in vars(ARCHITECTURES["tsa_transformer_multi30k"]).items():
-            if not hasattr(args, f"{side}_{name}"):
-                setattr(args, f"{side}_{name}", value)
-    base_architecture(args)
-
-
-def _complete(args: Any, defaults: Callable[[Namespace], None]) -> None:
-    with arguments_of(args, TSATransformerModel.add_args) as flat:
-        complete_arguments(flat, defaults)

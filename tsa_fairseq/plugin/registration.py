@@ -29,7 +29,7 @@ def register() -> None:
     _check_omegaconf()
 
     from tsa_fairseq.files.checkpoint import allow_fairseq_checkpoints
-    from tsa_fairseq.plugin import criterion, model  # noqa: F401 - they register themselves
+    from tsa_fairseq.plugin import architectures, criterion  # noqa: F401 - they register
 
     allow_fairseq_checkpoints()
 
