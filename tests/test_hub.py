@@ -246,10 +246,22 @@ def test_bad_input(path, options, message):
 
 
 def test_a_folder_without_a_model(tmp_path):
-    file = tmp_path / "model.pt"
-    message = f"path: '{file}' does not exist or is not a file"
+    message = (
+        f"path: '{tmp_path}' is a folder without model.pt and model.bin; "
+        "expected a checkpoint, or the folder of an export"
+    )
     with pytest.raises(UsageError, match=exactly(message)):
         tsa_fairseq.load(tmp_path)
+
+
+def test_a_part_of_a_ctranslate2_model():
+    folder = RELEASE / "exported.ctranslate2"
+    message = (
+        f"path: '{folder / 'model.bin'}' is a part of a model for CTranslate2; "
+        f"expected its folder, '{folder}'"
+    )
+    with pytest.raises(UsageError, match=exactly(message)):
+        tsa_fairseq.load(folder / "model.bin")
 
 
 @pytest.mark.parametrize("name", ["inference", "data"])

@@ -88,6 +88,7 @@ def load(
             if value is not None:
                 raise UsageError(f"{name}: got '{value}'; '{path}' is a model for CTranslate2")
         return _load_ctranslate2(place, languages, given, threads, device)
+    _check_no_part(place)
     register()
     from tsa_fairseq.deploy.load_fairseq import load_fairseq
 
@@ -97,6 +98,20 @@ def load(
 def is_ctranslate2(place: Path) -> bool:
     """Whether a path is a folder with a model for CTranslate2."""
     return os.path.isdir(place) and (place / MODEL["ctranslate2"]).is_file()
+
+
+def _check_no_part(place: Path) -> None:
+    """Refuse a folder of something else, and a file that is a model only with those beside it."""
+    if os.path.isdir(place) and not (place / MODEL["fairseq"]).exists():
+        raise UsageError(
+            f"path: '{place}' is a folder without {MODEL['fairseq']} and {MODEL['ctranslate2']}; "
+            "expected a checkpoint, or the folder of an export"
+        )
+    if place.name == MODEL["ctranslate2"] and is_ctranslate2(place.parent):
+        raise UsageError(
+            f"path: '{place}' is a part of a model for CTranslate2; "
+            f"expected its folder, '{place.parent}'"
+        )
 
 
 def _load_ctranslate2(
