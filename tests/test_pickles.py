@@ -57,6 +57,9 @@ def test_what_fairseq_writes():
 @pytest.mark.parametrize(
     ("content", "message"),
     [
+        # torch makes what is left below the last value, too: nests of any depth, as keys
+        (b"})" + b"\x85" * 1000 + b"Ns}.", "makes what it does not hold"),
+        (b"(}.", "makes what it does not hold"),
         # a type of objects, which are addresses that the file says
         (DTYPE + b"X\x02\x00\x00\x00O8\x89\x88\x87R.", "calls numpy.dtype as fairseq does not"),
         # its state says what an honest type holds

@@ -78,7 +78,10 @@ def check_pickle(content: bytes | BinaryIO) -> None:
             _OTHERS[name](stack, argument)
         elif name not in ("PROTO", "STOP"):
             raise ValueError(f"an operation {name}")
-    check_size(_pop(stack))
+    whole = _pop(stack)
+    if stack or marks:  # torch would make it all the same
+        raise Unexpected("makes what it does not hold")
+    check_size(whole)
 
 
 def _pop(stack: list[Any]) -> Any:
