@@ -71,7 +71,7 @@ def make(folder, kind, joined):
         dictionary.save(str(data / f"dict.{language}.txt"))
     task = SimpleNamespace(source_dictionary=words[0], target_dictionary=words[1])
     path = folder / "checkpoint.pt"
-    model = save_tree(path, task, data, share_all_embeddings=joined)
+    model = save_tree(path, task, data, share_all_embeddings=joined, tree_peers="fresh")
     _learn_by_heart(model, texts, words)
     state = torch.load(path, weights_only=True)
     state["cfg"]["task"].update(source_lang="de", target_lang="sr")

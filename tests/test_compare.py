@@ -107,6 +107,58 @@ def test_the_answer_claims_no_more_than_the_data(texts, capsys):
     assert "over_seeds" not in only and len(only["said"]) == 1
 
 
+def test_a_difference_in_few_sentences_is_none(texts, tmp_path, capsys):
+    """sacreBLEU counts what differs by more, which no way to swap three sentences does."""
+    lines, best = lines_of("S-plain-s1.best.test", 100), (texts / "ref").read_text().split("\n")
+    some = write(tmp_path / "some", [*best[:3], *lines[3:]])
+    argv = ["--reference", texts / "ref", "--tokenize", "none", "--trials", 200]
+    found = compare(capsys, texts / "best", some, *argv)
+    assert found["over_sentences"][0]["p, randomisation"] == 1 / 201
+    assert re.fullmatch(
+        r"some and best cannot be told apart on test sets like this one: \+\S+ \[\S+ \S+\], "
+        r"p = 0\.005 \(BLEU, 100 sentences; 3 of them count otherwise, with which p is 0\.25 at "
+        r"least\)\.",
+        found["said"][0],
+    )
+    assert not any("other metrics" in sentence for sentence in found["said"])
+
+
+def test_too_few_trials_to_tell_anything(texts, capsys):
+    argv = ["--reference", texts / "ref", "--tokenize", "none", "--trials", 9]
+    found = compare(capsys, texts / "base", texts / "less", *argv)
+    assert re.fullmatch(
+        r"less and base cannot be told apart .* p = 0\.100 \(BLEU, 100 sentences; with --trials 9 "
+        r"p is 0\.100 at least\)\.",
+        found["said"][0],
+    )
+
+
+def test_flags_that_take_several_may_be_repeated(texts, capsys):
+    once = ["--reference", texts / "ref", texts / "best", "--metrics", "bleu", "ter"]
+    each = ["--reference", texts / "ref", "--reference", texts / "best"]
+    each += ["--metrics", "bleu", "--metrics", "ter"]
+    more = ["--tokenize", "none", "--trials", 20]
+    first, second = (
+        compare(capsys, texts / "less", texts / "base", *argv, *more) for argv in (once, each)
+    )
+    assert first["scores"] == second["scores"] and "TER" in first["scores"][0]
+    assert "nrefs:2" in first["signatures"][0]["signature"]
+
+
+def test_two_seeds_of_one_training(texts, tmp_path, capsys):
+    (tmp_path / "train.log").write_text("")
+    training(tmp_path / "train.log", [3, 2])
+    paths = [write(tmp_path / name, (texts / name).read_text().split("\n")[:100])
+             for name in ("base", "less")]  # fmt: skip
+    argv = ["compare", f"a={paths[0]},{paths[1]}", texts / "best", "--reference", texts / "ref"]
+    status, _, complaint = command_line(capsys, *argv, "--tokenize", "none", "--trials", 20)
+    assert status == 0
+    assert (
+        f"a: two seeds lie in the folder of one training, '{tmp_path}'; the spread over seeds is "
+        "of several trainings"
+    ) in complaint
+
+
 def test_a_tie(texts, tmp_path, capsys):
     """sacreBLEU's tests give it the least p that is possible."""
     argv = ["--reference", texts / "ref", "--tokenize", "none", "--trials", 50]
@@ -205,7 +257,7 @@ def test_runs_and_what_they_printed(tmp_path, capsys):
 
 def test_formats(texts, capsys):
     argv = ["compare", texts / "base", texts / "best", "--reference", texts / "ref"]
-    argv += ["--tokenize", "none", "--trials", 20, "--metrics", "bleu"]
+    argv += ["--tokenize", "none", "--trials", 20, "--metrics", "bleu", "ter"]
     argv += ["--training-text", texts / "base"]
     found = compare(capsys, *argv[1:])
     score = found["scores"][0]["BLEU"]["mean"]
@@ -218,6 +270,9 @@ def test_formats(texts, capsys):
     rows = list(csv.DictReader(io.StringIO(shown)))
     values = {(row["table"], row["row"], row["column"]): row["value"] for row in rows}
     assert float(values["scores", "base", "BLEU: mean"]) == score
+    assert len(values) == len(rows), "every key is one"
+    assert ("over_sentences", "best / BLEU", "difference") in values
+    assert ("signatures", "BLEU / score", "signature") in values
 
 
 def test_leaves_are_translated_by_the_tree_itself(made_up, tmp_path, capsys):

@@ -2,10 +2,12 @@
 
 import builtins
 import re
+import shutil
 import xml.etree.ElementTree as ElementTree
 from html.parser import HTMLParser
 
 import pytest
+import yaml
 from browser import PROGRAM, browser
 from evidence_texts import CRASH, DONE, SPEED, generated, lines_of, training, worse
 from helpers import command_line
@@ -100,7 +102,7 @@ def test_the_page(page, runs):
     drawn = [
         attributes["aria-label"] for attributes in outline.of("svg") if "aria-label" in attributes
     ]
-    assert "The tree 1[1,1]. leaf 0, kept: nll 4.000; leaf 1: nll 4.250" in drawn
+    assert "The tree 1[1,1]. leaf 0, least nll: nll 4.000; leaf 1: nll 4.250" in drawn
     curves = next(label for label in drawn if label.startswith("tree: nll of the validation data."))
     assert "leaf 1 from 5.75 at update 10 to 4.25 at 30" in curves
     assert "all leaves together from 5 at update 10 to 3.5 at 30" in curves
@@ -337,7 +339,7 @@ def test_a_card_beside_an_export(made_up, runs, tmp_path, capsys):
     assert f"{card}: {card.stat().st_size:,} bytes" in said
     text = card.read_text(encoding="utf-8")
     metadata = text.split("---\n")[1]
-    assert metadata.startswith("language:\n- de\n- sr\nlibrary_name: fairseq\n")
+    assert metadata.startswith('language:\n- "de"\n- "sr"\nlibrary_name: fairseq\n')
     score = re.search(r"- type: bleu\n      name: BLEU\n      value: ([\d.]+)\n", metadata)
     assert score and f"| BLEU | {score[1]} | +" in text
     for words in (
@@ -368,6 +370,33 @@ def test_a_card_beside_an_export(made_up, runs, tmp_path, capsys):
     assert complaint.endswith(
         f"--card: '{folder}' was exported from 'checkpoint.pt' of none of these runs\n"
     )
+
+
+def test_a_card_of_one_of_several_seeds(made_up, runs, tmp_path, capsys):
+    """The hub's number is that of the model beside it, which was exported from an average."""
+    folder, seeds = tmp_path / "export", [tmp_path / "one", tmp_path / "two"]
+    for number, seed in enumerate(seeds):
+        seed.mkdir()
+        training(seed / "train.log", [5, 4], leaves=2)
+        shutil.copy(runs[number] / "generate.txt", seed)
+    (seeds[1] / "average.pt").symlink_to(made_up.path)
+    argv = ["export", seeds[1] / "average.pt", folder, "--data", made_up.data]
+    assert command_line(capsys, *argv, "--subwords", *made_up.files)[0] == 0
+    systems = [runs[0], f"de: al={seeds[0]},{seeds[1]}"]
+    argv = ["report", *systems, tmp_path / "x.html", "--trials", 20, "--card", folder]
+    status, _, complaint = command_line(capsys, *argv)
+    assert status == 0, complaint
+    text = (folder / "MODEL_CARD.md").read_text(encoding="utf-8")
+    metadata = yaml.safe_load(text.split("---\n")[1])
+    assert metadata["language"] == ["de", "sr"]
+    (index,) = metadata["model-index"]
+    assert index["name"] == "de: al"
+    scores = {one["name"]: one["value"] for one in index["results"][0]["metrics"]}
+    own = ", ".join(f"{value:.2f} {name}" for name, value in scores.items())
+    assert f"Mean and standard deviation over 2 trainings; this one has {own}." in text
+    mean = float(re.search(r"\| BLEU \| ([\d.]+) ± ", text)[1])
+    assert mean != scores["BLEU"]
+    assert "Intervals and p: `nrefs:1|bs:20|seed:12345|" in text
 
 
 def test_markup():
@@ -405,12 +434,12 @@ def test_a_name_is_no_formula():
 
 def test_a_tree_drawn():
     topology = Topology.parse("1[2,1[1,1]]", 3)
-    drawn = tree(topology, [Leaf("nll 3", kept=True), Leaf("nll 4"), Leaf("nll 5")])
+    drawn = tree(topology, [Leaf("nll 3", best=True), Leaf("nll 4"), Leaf("nll 5")])
     svg = ElementTree.fromstring(re.search(r"<svg.*?</svg>", drawn)[0])
     texts = [text.text for text in svg.iter("text")]
     assert sorted(texts) == sorted([
         "layer 1", "layers 2–3", "layer 2", "layer 3", "layer 3",
-        "leaf 0, kept", "nll 3", "leaf 1", "nll 4", "leaf 2", "nll 5",
+        "leaf 0, least nll", "nll 3", "leaf 1", "nll 4", "leaf 2", "nll 5",
     ])  # fmt: skip
     # edges: the root's two children, one's two, and a leaf whose box does not reach the labels
     assert len(list(svg.iter("path"))) == 5

@@ -17,6 +17,7 @@ def add_compare_flags(parser: ArgumentParser) -> None:
         "--reference",
         metavar="FILE",
         nargs="+",
+        action="extend",
         default=[],
         help="one or several (default: of --data, or what fairseq-generate printed)",
     )
@@ -32,7 +33,7 @@ def add_compare_flags(parser: ArgumentParser) -> None:
         "--metrics",
         metavar="NAME",
         nargs="+",
-        default=DEFAULT_METRICS,
+        action="extend",
         help=f"of {', '.join(METRICS)}; the first decides (default: bleu chrf ter)",
     )
     parser.add_argument(
@@ -69,17 +70,19 @@ def add_compare_flags(parser: ArgumentParser) -> None:
         "--subwords",
         metavar="FILE",
         nargs="+",
+        action="extend",
         help="of --translate and --leaves, if none lies beside the checkpoint",
     )
 
 
 def check_compare_flags(args: Namespace) -> None:
-    """Refuse flags that make no sense, before anything is read.
+    """Complete the flags, and refuse what makes no sense, before anything is read.
 
     Raises:
         UsageError: one of them.
     """
     check_choice("--question", args.question, QUESTIONS)
+    args.metrics = args.metrics or list(DEFAULT_METRICS)
     for metric in args.metrics:
         if metric not in METRICS:
             raise UsageError(f"--metrics: got '{metric}'; expected some of {', '.join(METRICS)}")

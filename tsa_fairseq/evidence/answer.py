@@ -3,6 +3,7 @@
 from tsa_fairseq.errors import plural
 from tsa_fairseq.evidence.comparison import Comparison
 from tsa_fairseq.evidence.formats import probability
+from tsa_fairseq.evidence.pairs import Gain
 from tsa_fairseq.evidence.spread import Spread
 from tsa_fairseq.evidence.tables import gained, interval, written
 
@@ -40,15 +41,31 @@ def _over_sentences(found: Comparison, name: str) -> str:
     gain, title = one.paired.gains[name], one.measure.title
     if found.duels[name].identical == 1:
         return f"{name} and {found.baseline} translate every sentence alike."
-    if gain.p >= LEVEL:
+    if not _told_apart(gain):
         verdict = f"{name} and {found.baseline} cannot be told apart"
     else:
         better = one.measure.sign * gain.value > 0
         verdict = f"{name} translates {'better' if better else 'worse'} than {found.baseline}"
     return (
         f"{verdict} on test sets like this one: {gained(gain)} ({title}, "
-        f"{plural(len(found.test), 'sentence')})."
+        f"{plural(len(found.test), 'sentence')}{_too_few(found, gain)})."
     )
+
+
+def _told_apart(gain: Gain) -> bool:
+    return max(gain.p, gain.p_least) < LEVEL
+
+
+def _too_few(found: Comparison, gain: Gain) -> str:
+    """Why p could not have been below the level, whatever the systems translate."""
+    trials, least = found.settings.trials, 1 / (found.settings.trials + 1)
+    if gain.p_least >= LEVEL:
+        few = f"; {gain.differing} of them count otherwise, with which p is {gain.p_least:g}"
+    elif least >= LEVEL:
+        few = f"; with --trials {trials} p is {least:.3f}"
+    else:
+        return ""
+    return f"{few} at least"
 
 
 def _otherwise(found: Comparison, name: str) -> str:
@@ -57,7 +74,7 @@ def _otherwise(found: Comparison, name: str) -> str:
         (one.measure, one.paired.gains[name]) for one in found.judged if one.paired is not None
     ]
     said = [
-        0 if gain.p >= LEVEL else measure.sign * (1 if gain.value > 0 else -1)
+        0 if not _told_apart(gain) else measure.sign * (1 if gain.value > 0 else -1)
         for measure, gain in gains
     ]
     differ = [

@@ -13,9 +13,9 @@ from tsa_fairseq.evidence.costs import Cost, cost
 from tsa_fairseq.evidence.leaves import Leaves
 from tsa_fairseq.evidence.scores import Counts, Measure, Score, measures
 from tsa_fairseq.evidence.spread import SeedTest, seed_test
-from tsa_fairseq.evidence.systems import System
+from tsa_fairseq.evidence.systems import Seed, System
 from tsa_fairseq.evidence.test_set import TestSet
-from tsa_fairseq.evidence.warnings import alike, differences
+from tsa_fairseq.evidence.warnings import alike, differences, trained_once
 
 
 @dataclass(frozen=True)
@@ -148,6 +148,7 @@ def compare(
         costs={system.name: cost(system.seeds[0]) for system in systems},
         warnings=[
             *alike(texts),
+            *trained_once({one.name: [_folder(seed) for seed in one.seeds] for one in systems}),
             *differences(
                 {name: lines[0] for name, lines in texts.items()},
                 test.references,
@@ -203,6 +204,10 @@ def _single(
     else:
         known = counts["chrf"]
     return {name: sentences.of_sentences(chrf, seeds) for name, seeds in known.items()}
+
+
+def _folder(seed: Seed) -> str | None:
+    return seed.run.path if seed.run is not None else None
 
 
 def _lines(system: System) -> list[list[str]]:

@@ -139,14 +139,27 @@ def _csv(tables: Sequence[Table]) -> str:
     writer = csv.writer(lines, lineterminator="\n")
     writer.writerow(("table", "row", "column", "value"))
     for table in tables:
+        first = _keys(table)
         for row in table.rows:
-            for name, cell in zip(table.heading[1:], row[1:], strict=True):
+            key = " / ".join(str(cell.value) for cell in row[:first])
+            for name, cell in zip(table.heading[first:], row[first:], strict=True):
                 values = cell.value if isinstance(cell.value, dict) else {"": cell.value}
                 for part, value in values.items():
                     if value is not None:
                         column = f"{name}: {part}" if part else name
-                        writer.writerow((table.name, row[0].value, column, value))
+                        writer.writerow((table.name, key, column, value))
     return lines.getvalue().removesuffix("\n")
+
+
+def _keys(table: Table) -> int:
+    """How many of the first cells say what a row is of: a system, or a system and a metric."""
+    if table.long:
+        return 1
+    texts = [
+        all(isinstance(cell.value, str) for cell in column)
+        for column in zip(*table.rows, strict=True)
+    ]
+    return max(1, [*texts[:-1], False].index(False))
 
 
 def _width(cell: str) -> int:

@@ -49,6 +49,7 @@ class Gain:
         p_bootstrap: of sacreBLEU's paired bootstrap.
         p: of sacreBLEU's paired approximate randomisation. Both are 1 of equal scores, where
             sacreBLEU gives the least p possible: it counts only what differs by more.
+        differing: sentences that the metric counts otherwise.
     """
 
     value: float
@@ -56,6 +57,15 @@ class Gain:
     high: float
     p_bootstrap: float
     p: float
+    differing: int
+
+    @property
+    def p_least(self) -> float:
+        """What no randomisation can go below: two of all ways to swap these sentences give this.
+
+        Of few, sacreBLEU's p may be far below, for it counts only what differs by more.
+        """
+        return min(1.0, 2.0 ** (1 - self.differing))
 
 
 @dataclass(frozen=True)
@@ -103,17 +113,20 @@ def paired(
         {name: Sampled(r.score, float(r.mean), float(r.ci)) for name, r in by_bs.items()},
         {
             name: _gain(by_bs[name].score - by_bs[baseline].score, gains[name],
-                        by_bs[name].p_value, by_ar[name].p_value)
+                        by_bs[name].p_value, by_ar[name].p_value,
+                        int((counts[name] != counts[baseline]).any(axis=1).sum()))
             for name in names[1:]
         },
         (said_bs, said_ar),
     )  # fmt: skip
 
 
-def _gain(value: float, ends: tuple[float, float], p_bootstrap: float, p: float) -> Gain:
+def _gain(
+    value: float, ends: tuple[float, float], p_bootstrap: float, p: float, differing: int
+) -> Gain:
     if abs(value) < _NOTHING:
-        return Gain(0.0, *ends, 1.0, 1.0)
-    return Gain(value, *ends, p_bootstrap, p)
+        return Gain(0.0, *ends, 1.0, 1.0, differing)
+    return Gain(value, *ends, p_bootstrap, p, differing)
 
 
 def _sacrebleu(

@@ -44,6 +44,10 @@ class Run:
         """Whether it was made by ``tsa-fairseq export``."""
         return self.origin is not None
 
+    def models(self) -> list[str]:
+        """All files in the folder that an export can be made of: checkpoints and averages."""
+        return sorted(map(str, Path(self.path).glob("*.pt")))
+
 
 def find_run(path: str, flag: str) -> Run:
     """What there is in a folder of a run or of an export; or a log, or TensorBoard's events, alone.
@@ -62,6 +66,7 @@ def find_run(path: str, flag: str) -> Run:
         return Run(path, None, models[0], tuple(_generated(folder)), origin)
     checkpoints = [str(folder / name) for name in _CHECKPOINTS if (folder / name).is_file()]
     checkpoints += sorted(map(str, folder.glob("checkpoint*.pt")))
+    checkpoints += sorted(map(str, folder.glob("*.pt")))  # an average is kept, and they are not
     log, generated = _log(folder, flag), tuple(_generated(folder))
     if log is None and not checkpoints and not generated:
         raise UsageError(

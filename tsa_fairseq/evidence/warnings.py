@@ -77,6 +77,23 @@ def alike(systems: Mapping[str, Sequence[Sequence[str]]]) -> list[str]:
     return found
 
 
+def trained_once(systems: Mapping[str, Sequence[str | None]]) -> list[str]:
+    """One line for each system whose seeds are translations of one training.
+
+    Args:
+        systems: of each seed the folder of its run; None where there is none.
+    """
+    found = []
+    for name, folders in systems.items():
+        known = [folder for folder in folders if folder is not None]
+        if len(set(known)) < len(known):
+            found.append(
+                f"{name}: two seeds lie in the folder of one training, "
+                f"'{max(known, key=known.count)}'; the spread over seeds is of several trainings"
+            )
+    return found
+
+
 def _empty(systems: Mapping[str, Sequence[str]]) -> list[str]:
     found = []
     for name, lines in systems.items():

@@ -1,5 +1,6 @@
 """A model card beside an export: Markdown, with the metadata block that model hubs read."""
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -40,10 +41,11 @@ def card(export: str, systems: Sequence[System], found: Comparison | None) -> st
     names = {"source": source, "target": target, "library": library, "what": what}
     exact = leaf == 0 or (seed.run is not None and seed.run.is_export)
     # numbers that a hub shows beside the model must be this model's
-    index = _index(found, system, source, target) if found is not None and exact else ""
+    index = _index(found, system, seed, names) if found is not None and exact else ""
     return _TEMPLATE.read_text(encoding="utf-8").format(
         index=index,
         **names,
+        languages="\n".join(f"- {_quoted(language)}" for language in (source, target)),
         checkpoint=said.get("source"),
         data=_data(seed),
         recipe=_recipe(seed, said),
@@ -68,12 +70,14 @@ def _source(run: Run, systems: Sequence[System]) -> tuple[System, Seed]:
     assert run.origin is not None
     for system in systems:
         for seed in system.seeds:
-            theirs = seed.run
-            if theirs is None or theirs.checkpoint is None:
+            if seed.run is None:
                 continue
-            if Path(theirs.path).resolve() == Path(run.path).resolve():
+            if Path(seed.run.path).resolve() == Path(run.path).resolve():
                 return system, seed
-            if checksum(theirs.checkpoint, "RUN") == run.origin.get("source_sha256"):
+            made_of = run.origin.get("source_sha256")
+            named = str(run.origin.get("source"))  # most likely, and a checkpoint may be large
+            files = sorted(seed.run.models(), key=lambda file: Path(file).name != named)
+            if any(checksum(file, "RUN") == made_of for file in files):
                 return system, seed
     raise UsageError(
         f"--card: '{run.path}' was exported from '{run.origin.get('source')}' of none of these runs"
@@ -124,20 +128,38 @@ def _scores(found: Comparison | None, system: System, seed: Seed, leaf: Any) -> 
         of += "" if leaf == 0 else f"; this export is leaf {leaf}, and not the same model"
     names = ", ".join(map(_short, found.test.names))
     note = f"Of {of}. {plural(len(found.test), 'sentence')}: {names}."
+    if len(system.seeds) > 1:
+        note += f" Mean and standard deviation over {len(system.seeds)} trainings; "
+        note += f"{_own(found, system, seed)}."
+    tests = found.judged[0].paired
+    if tests is not None:
+        note += f" Intervals and p: `{'`, `'.join(tests.signatures)}`."
     return f"{markdown(heading, rows)}\n\n{note}"
 
 
-def _index(found: Comparison, system: System, source: str, target: str) -> str:
-    """The scores as hubs read them."""
-    lines = ["model-index:", f"- name: {system.name}", "  results:", "  - task:"]
-    lines += ["      type: translation", f"      name: {source} to {target}", "    dataset:"]
-    lines += [f"      name: {_short(found.test.names[0])}", "      type: custom", "    metrics:"]
+def _own(found: Comparison, system: System, seed: Seed) -> str:
+    """What this model itself has, of a system with several seeds."""
+    number = system.seeds.index(seed)
+    scores = (f"{one.values(system.name)[number]:.2f} {one.measure.title}" for one in found.judged)
+    return f"this one has {', '.join(scores)}"
+
+
+def _index(found: Comparison, system: System, seed: Seed, names: dict[str, str]) -> str:
+    """The scores of this model as hubs read them."""
+    task = _quoted(f"{names['source']} to {names['target']}")
+    dataset = _quoted(_short(found.test.names[0]))
+    lines = ["model-index:", f"- name: {_quoted(system.name)}", "  results:", "  - task:"]
+    lines += ["      type: translation", f"      name: {task}", "    dataset:"]
+    lines += [f"      name: {dataset}", "      type: custom", "    metrics:"]
     for one in found.judged:
-        mean = Spread.of(one.values(system.name))
-        assert mean is not None
         lines += [f"    - type: {one.measure.name}", f"      name: {one.measure.title}"]
-        lines += [f"      value: {mean.mean:.2f}"]
+        lines += [f"      value: {one.values(system.name)[system.seeds.index(seed)]:.2f}"]
     return "\n".join(lines) + "\n"
+
+
+def _quoted(text: str) -> str:
+    """A text of YAML's, whatever is in it: JSON's are."""
+    return json.dumps(text, ensure_ascii=False)
 
 
 def _short(name: str) -> str:

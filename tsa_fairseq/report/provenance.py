@@ -14,7 +14,9 @@ from tsa_fairseq.version import __version__
 PACKAGES = ("torch", "fairseq", "fairseq-fixed", "sacrebleu", "numpy", "scipy", "matplotlib")
 # What of fairseq-train's flags says most of a training.
 FLAGS = (
-    *("arch", "tree", "criterion", "kd_objective", "kd_alpha", "kd_views", "kd_rampup_updates"),
+    *("arch", "tree", "tree_peers", "tree_init_peers", "criterion", "kd_objective", "kd_alpha"),
+    *("kd_views", "kd_views_leaves", "kd_view_cut", "kd_temperature", "kd_rampup_updates"),
+    *("kd_detach_targets", "kd_teacher"),
     *("label_smoothing", "dropout", "optimizer", "lr", "warmup_updates", "clip_norm"),
     *("max_tokens", "update_freq", "max_update", "patience", "seed", "data"),
 )

@@ -129,13 +129,13 @@ def trees(systems: Sequence[System], found: Comparison | None) -> Section | None
             if topology is None or topology.num_leaves == 1:
                 continue
             nll, one = nll_of_leaves(log), measured.get(system.name)
-            kept = min(range(len(nll)), key=nll.__getitem__) if nll else None
+            best = min(range(len(nll)), key=nll.__getitem__) if nll else None
             leaves = []
             for leaf in range(topology.num_leaves):
                 shown = [f"nll {nll[leaf]:.3f}"] if nll else []
                 if one is not None and found is not None:
                     shown.append(f"{found.judged[0].measure.title} {one.scores[leaf]:.2f}")
-                leaves.append(Leaf(" · ".join(shown), leaf == kept))
+                leaves.append(Leaf(" · ".join(shown), leaf == best))
             drawn.append(tag("h3", system.name))
             drawn.append(tree(topology, leaves))
             if one is not None and found is not None:

@@ -16,11 +16,11 @@ class Leaf:
 
     Args:
         figures: its numbers, short.
-        kept: whether validation keeps it.
+        best: whether it has the least nll on the validation data.
     """
 
     figures: str
-    kept: bool = False
+    best: bool = False
 
 
 def tree(topology: Topology, leaves: Sequence[Leaf]) -> Markup:
@@ -36,7 +36,8 @@ def tree(topology: Topology, leaves: Sequence[Leaf]) -> Markup:
     _place(topology.root, 0, 0, 0, width, parts, leaves)
     height = _ROW * topology.num_leaves
     said = "; ".join(
-        f"leaf {n}{', kept' if leaf.kept else ''}: {leaf.figures}" for n, leaf in enumerate(leaves)
+        f"leaf {n}{', least nll' if leaf.best else ''}: {leaf.figures}"
+        for n, leaf in enumerate(leaves)
     )
     drawn = tag(
         "svg", *parts, viewBox=f"-1 0 361 {height}", role="img", class_="tree",
@@ -102,7 +103,9 @@ def _edge(x: float, y: float, to_x: float, to_y: float) -> Markup:
 
 def _label(leaf: int, middle: float, shown: Leaf) -> Markup:
     x = f"{360 - _LABEL + 8}"
-    name, kind = (f"leaf {leaf}, kept", "leaf kept") if shown.kept else (f"leaf {leaf}", "leaf")
+    name, kind = (
+        (f"leaf {leaf}, least nll", "leaf best") if shown.best else (f"leaf {leaf}", "leaf")
+    )
     return tag(
         "g",
         tag("text", name, x=x, y=f"{middle - 2:.1f}", class_=kind),
