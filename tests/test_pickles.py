@@ -24,6 +24,8 @@ from tsa_fairseq.files.pickles import check_pickle
 BEGIN = b"\x80\x02"
 DTYPE = b"cnumpy\ndtype\n"
 ENCODE = b"c_codecs\nencode\n"
+NAMESPACE = b"cargparse\nNamespace\n)R"
+DICT_CONFIG = b"comegaconf.dictconfig\nDictConfig\n)\x81"
 
 
 def check(content):
@@ -57,9 +59,37 @@ def test_what_fairseq_writes():
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        # torch makes what is left below the last value, too: nests of any depth, as keys
-        (b"})" + b"\x85" * 1000 + b"Ns}.", "makes what it does not hold"),
+        # torch makes what is left below the last value, too: nests of any depth
+        (b")" + b"\x85" * 1000 + b"}.", "makes what it does not hold"),
         (b"(}.", "makes what it does not hold"),
+        # keys: nests, whose numbers Python computes without an end; numbers that all are one to it
+        (b"})" + b"\x85" * 1000 + b"Ns.", "has a dictionary with a key that is no name"),
+        (
+            b"}\x8a\x08" + (2**61 - 1).to_bytes(8, "little") + b"Ns.",
+            "has a dictionary with a key that is no name",
+        ),
+        (b"}NNs.", "has a dictionary with a key that is no name"),
+        (b"}K\x01NsK\x01Ns.", "has a dictionary with a key twice"),
+        # a method of its own, which is called when it is told something again
+        (NAMESPACE + b"}X\x0c\x00\x00\x00__setstate__Nsb.", "changes a argparse.Namespace"),
+        (NAMESPACE + b"}b}b.", "changes a argparse.Namespace"),
+        (NAMESPACE + b"N}\x86b.", "changes a argparse.Namespace"),
+        (DICT_CONFIG + b"}X\x07\x00\x00\x00_parent)sb.", "has a configuration in what is none"),
+        # much of little
+        (
+            b"c__builtin__\nlist\nX\x01\x00\x00\x00a\x85R.",
+            "calls __builtin__.list as fairseq does not",
+        ),
+        (
+            b"ccollections\nCounter\nX\x01\x00\x00\x00a\x85R.",
+            "calls collections.Counter as fairseq does not",
+        ),
+        (
+            b"ctorch\nSize\n(" + b"K\x01" * 9 + b"tR.",
+            "calls torch.Size as fairseq does not",
+        ),
+        (b"cargparse\nNamespace\nK\x01\x85\x81.", "makes a argparse.Namespace"),
+        (b"X\x07\x00\x00\x00storageQ.", "has a storage that is none"),
         # a type of objects, which are addresses that the file says
         (DTYPE + b"X\x02\x00\x00\x00O8\x89\x88\x87R.", "calls numpy.dtype as fairseq does not"),
         # its state says what an honest type holds

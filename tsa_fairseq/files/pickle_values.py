@@ -6,6 +6,8 @@ from typing import Any
 
 # Deeper nests, and more values and characters, counted wherever they stand, than any of fairseq's.
 _DEPTH, _VALUES = 100, 5 * 10**7
+# The keys that are numbers are those of parameters.
+_NUMBERS = 2**31
 # Made of their state alone, in which the way back to what holds them is no part of the content.
 CONFIGURATIONS = "omegaconf."
 _PARENT = "_parent"
@@ -24,19 +26,47 @@ class Name:
 
 @dataclass(eq=False)
 class Values:
-    """A tuple, which is fixed, or a list, dictionary or set; keys and values in turn."""
+    """A tuple, a list, a set or a dictionary, that one with keys and values in turn.
 
+    Args:
+        kind: the name of its type.
+        items: what is in it.
+        keys: of a dictionary.
+        attributes: whether all keys may be attributes of an object, without changing what it is.
+    """
+
+    kind: str
     items: list[Any] = field(default_factory=list)
-    fixed: bool = False
+    keys: set[str | int] = field(default_factory=set)
+    attributes: bool = True
+
+    def put(self, items: list[Any]) -> None:
+        """Add keys and values, as a dictionary of fairseq's has them: names, or small numbers.
+
+        Of others, one can be made whose search for a place, or whose own number, never ends.
+
+        Raises:
+            Unexpected: a key is none of these, or is there already.
+        """
+        for key in items[::2]:
+            if type(key) is not str and not (type(key) is int and 0 <= key < _NUMBERS):
+                raise Unexpected("has a dictionary with a key that is no name")
+            if key in self.keys:
+                raise Unexpected("has a dictionary with a key twice")
+            self.keys.add(key)
+            self.attributes &= type(key) is str and not key.startswith("__")
+        self.items += items
 
 
 @dataclass(eq=False)
 class Call:
-    """What a call would make, and what that is told afterwards."""
+    """What a call would make, what is put into it, and what it is told about itself, once."""
 
     name: str
     given: Values
-    states: list[Any] = field(default_factory=list)
+    filled: Values = field(default_factory=lambda: Values("dict"))
+    state: Any = None
+    told: bool = False
 
 
 def check_size(whole: Any) -> None:
@@ -76,13 +106,15 @@ def _inside(value: Any) -> Iterator[Any]:
     if isinstance(value, Values):
         yield from value.items
     elif isinstance(value, Call):
-        yield value.given
-        for state in value.states:
-            if _is_configuration(value) and isinstance(state, Values):
-                pairs = zip(state.items[::2], state.items[1::2], strict=False)
-                yield from (one for key, one in pairs if key != _PARENT)
-            else:
-                yield state
+        yield from (value.given, value.filled)
+        if _is_configuration(value) and isinstance(value.state, Values):
+            yield from (one for key, one in _pairs(value.state) if key != _PARENT)
+        else:
+            yield value.state
+
+
+def _pairs(values: Values) -> Iterator[tuple[Any, Any]]:
+    return zip(values.items[::2], values.items[1::2], strict=True)
 
 
 def _check_parents(value: Any, ended: set[int]) -> None:
@@ -92,9 +124,10 @@ def _check_parents(value: Any, ended: set[int]) -> None:
         if id(value) in way:
             raise Unexpected("holds values in each other without an end")
         way.add(id(value))
-        items = [item for state in value.states for item in getattr(state, "items", [])]
-        pairs = zip(items[::2], items[1::2], strict=False)
-        value = next((parent for key, parent in pairs if key == _PARENT), None)
+        told = _pairs(value.state) if isinstance(value.state, Values) else iter(())
+        value = next((parent for key, parent in told if key == _PARENT), None)
+        if value is not None and not _is_configuration(value):
+            raise Unexpected("has a configuration in what is none")
     ended |= way
 
 

@@ -21,6 +21,8 @@ from tsa_fairseq.files.pickle_values import (
 
 # Bytes of a pickle: 8 MiB are the names and places of a hundred thousand tensors.
 _LARGEST = 2**23
+# Arguments of a call: of a tensor with its metadata.
+_MOST_GIVEN = 8
 _NUMBERS = ("b1", "i4", "i8", "f2", "f4", "f8")
 _ARRAYS = tuple(
     f"numpy.{core}.multiarray.{name}"
@@ -103,16 +105,23 @@ def _nothing() -> Any:
 def _extend(stack: list[Any], items: Iterable[Any]) -> None:
     """Put values into another one."""
     found, holder = _without_guarded(list(items)), _top(stack)
-    if isinstance(holder, Call) and holder.name in _FILLED:
-        holder.states.append(Values(found))
-    elif isinstance(holder, Values) and not holder.fixed:
-        holder.items += found
-    else:
+    if not isinstance(holder, Values) or holder.kind != "list":
         raise ValueError("puts values into what holds none")
+    holder.items += found
+
+
+def _set_items(stack: list[Any], items: Iterable[Any]) -> None:
+    """Put keys and values into a dictionary."""
+    found, holder = _without_guarded(list(items)), _top(stack)
+    if isinstance(holder, Call) and holder.name in _FILLED:
+        holder = holder.filled
+    if not isinstance(holder, Values) or holder.kind != "dict" or len(found) % 2:
+        raise ValueError("puts values into what holds none")
+    holder.put(found)
 
 
 def _tuple(stack: list[Any], items: list[Any]) -> None:
-    stack.append(Values(_without_guarded(items), fixed=True))
+    stack.append(Values("tuple", _without_guarded(items)))
 
 
 def _without_guarded(items: list[Any]) -> list[Any]:
@@ -133,13 +142,15 @@ def _last(number: int) -> Callable[[list[Any], Any], None]:
 
 def _set_item(stack: list[Any], _: Any) -> None:
     value, key = _pop(stack), _pop(stack)
-    _extend(stack, [key, value])
+    _set_items(stack, [key, value])
 
 
 def _call(stack: list[Any], _: Any) -> None:
     given, called = _pop(stack), _pop(stack)
     if not isinstance(called, Name) or not _is_tuple(given):
         raise Unexpected("calls what is no name")
+    if len(given.items) > _MOST_GIVEN:
+        raise Unexpected(f"calls {called.name} as fairseq does not")
     _check_call(called.name, given.items)
     stack.append(Call(called.name, given))
 
@@ -149,7 +160,7 @@ def _new(stack: list[Any], _: Any) -> None:
     if not isinstance(called, Name) or not _is_tuple(given):
         raise Unexpected("makes what is no class")
     foreign = called.name in _GUARDED or called.name.startswith(("numpy.", "torch."))
-    if foreign or any(isinstance(one, Call) for one in given.items):
+    if foreign or given.items:
         raise Unexpected(f"makes a {called.name}")
     stack.append(Call(called.name, given))
 
@@ -158,18 +169,23 @@ def _build(stack: list[Any], _: Any) -> None:
     state, made = _pop(stack), _top(stack)
     if not isinstance(made, Call):
         raise Unexpected("changes what it did not make")
-    if made.name not in _TOLD and not made.name.startswith(CONFIGURATIONS):
+    if made.told or (made.name not in _TOLD and not made.name.startswith(CONFIGURATIONS)):
         raise Unexpected(f"changes a {made.name}")
     if made.name == _DTYPE:
         _check_dtype_state(state)
-    if made.name == _ORDERED:
-        names = state.items[::2] if isinstance(state, Values) else [None]
-        if any(type(name) is not str or name != _METADATA for name in names):
-            raise Unexpected(f"changes a {_ORDERED}")
+    elif made.name not in _ARRAYS:
+        _check_attributes(made.name, state)
     _without_guarded([state])
-    if made.name.startswith(CONFIGURATIONS) and made.states:
-        raise Unexpected(f"changes a {made.name}")
-    made.states.append(state)
+    made.state, made.told = state, True
+
+
+def _check_attributes(name: str, state: Any) -> None:
+    """What would be an attribute must not be a method of Python's own, or say what class it is."""
+    known = isinstance(state, Values) and state.kind == "dict"
+    if name == _ORDERED:
+        known = known and state.keys <= {_METADATA}
+    if not known or not state.attributes:
+        raise Unexpected(f"changes a {name}")
 
 
 def _check_call(name: str, given: list[Any]) -> None:
@@ -182,9 +198,12 @@ def _check_call(name: str, given: list[Any]) -> None:
     elif name in _ARRAYS:
         shape = given[1].items if len(given) == 3 and _is_tuple(given[1]) else None
         right = shape == [0] and isinstance(given[0], Name) and given[0].name == _ARRAY
+    elif name in _FILLED:
+        right = all(_is_of(one, "dict") or isinstance(one, Name) or one is None for one in given)
     else:
-        # other types of numpy's, and what takes any of its functions, are in no checkpoint
-        foreign = name.startswith(("numpy.", "torch.", CONFIGURATIONS))
+        # other types of numpy's, and what takes any of its functions, are in no checkpoint; what
+        # makes a list of a text, or a number of one, makes much of little
+        foreign = name.startswith(("numpy.", "torch.", "builtins.", "__builtin__.", CONFIGURATIONS))
         right = name in _TENSORS or (name not in _GUARDED and not foreign)
         if not name.startswith("torch._utils."):  # one number can be a tensor of any size
             right = right and not any(isinstance(one, Call) for one in given)
@@ -192,8 +211,22 @@ def _check_call(name: str, given: list[Any]) -> None:
         raise Unexpected(f"calls {name} as fairseq does not")
 
 
+def _is_of(value: Any, kind: str) -> bool:
+    return isinstance(value, Values) and value.kind == kind
+
+
 def _is_tuple(value: Any) -> bool:
-    return isinstance(value, Values) and value.fixed
+    return _is_of(value, "tuple")
+
+
+def _storage(stack: list[Any], _: Any) -> None:
+    """What a storage is said to be: torch compares it with the file, and prints it."""
+    said = _pop(stack)
+    items = said.items if _is_tuple(said) else []
+    kinds = [type(one) for one in items]
+    if kinds != [str, Name, str, str, int] or items[0] != "storage":
+        raise Unexpected("has a storage that is none")
+    stack.append(said)
 
 
 def _is_call(value: Any, name: str) -> bool:
@@ -214,7 +247,7 @@ _GET = ("BINGET", "LONG_BINGET")
 _AFTER_MARK: dict[str, Callable[[list[Any], list[Any]], None]] = {
     "TUPLE": _tuple,
     "APPENDS": _extend,
-    "SETITEMS": _extend,
+    "SETITEMS": _set_items,
 }
 _OTHERS: dict[str, Callable[[list[Any], Any], None]] = {
     **dict.fromkeys(
@@ -224,10 +257,10 @@ _OTHERS: dict[str, Callable[[list[Any], Any], None]] = {
     "NONE": lambda stack, _: stack.append(None),
     "NEWTRUE": lambda stack, _: stack.append(True),
     "NEWFALSE": lambda stack, _: stack.append(False),
-    "EMPTY_TUPLE": lambda stack, _: stack.append(Values(fixed=True)),
-    **dict.fromkeys(
-        ("EMPTY_LIST", "EMPTY_DICT", "EMPTY_SET"), lambda stack, _: stack.append(Values())
-    ),
+    "EMPTY_TUPLE": lambda stack, _: stack.append(Values("tuple")),
+    "EMPTY_LIST": lambda stack, _: stack.append(Values("list")),
+    "EMPTY_DICT": lambda stack, _: stack.append(Values("dict")),
+    "EMPTY_SET": lambda stack, _: stack.append(Values("set")),
     "GLOBAL": lambda stack, argument: stack.append(Name(argument.replace(" ", "."))),
     **{f"TUPLE{number}": _last(number) for number in (1, 2, 3)},
     "APPEND": lambda stack, _: _extend(stack, [_pop(stack)]),
@@ -235,6 +268,5 @@ _OTHERS: dict[str, Callable[[list[Any], Any], None]] = {
     "REDUCE": _call,
     "NEWOBJ": _new,
     "BUILD": _build,
-    # of a storage: what it is said to be, which torch compares with the file
-    "BINPERSID": lambda stack, _: stack.append(Values([_pop(stack)])),
+    "BINPERSID": _storage,
 }
