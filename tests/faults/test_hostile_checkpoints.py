@@ -237,7 +237,7 @@ REFUSED = {
     ),
     "layers without end": (
         {"encoder_layers": 10**9},
-        "encoder_layers is 1000000000; expected a whole number from 0 to 10,000",
+        "encoder_layers is 1000000000; expected a whole number from 0 to 1,024",
     ),
     "a negative size": (
         {"decoder_embed_dim": -1},
@@ -245,7 +245,7 @@ REFUSED = {
     ),
     "true for a number": (
         {"encoder_layers": True},
-        "encoder_layers is True; expected a whole number from 0 to 10,000",
+        "encoder_layers is True; expected a whole number from 0 to 1,024",
     ),
     "a number for true": (
         {"share_all_embeddings": 1}, "share_all_embeddings is 1; expected true or false",
@@ -260,7 +260,7 @@ REFUSED = {
     ),
     "nested, as in a file": (
         {"encoder": {"layers": 10**9}},
-        "encoder_layers is 1000000000; expected a whole number from 0 to 10,000",
+        "encoder_layers is 1000000000; expected a whole number from 0 to 1,024",
     ),
 }  # fmt: skip
 

@@ -107,7 +107,7 @@ def read_dictionary(file: str, flag: str) -> Dictionary:
     try:
         return Dictionary.load(file)
     except Exception as error:  # fairseq raises ValueError, RuntimeError or a bare Exception
-        reason = str(error).strip().splitlines()[0]
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise UsageError(f"{flag}: '{file}' is not a dictionary of fairseq's: {reason}") from None
 
 

@@ -33,7 +33,7 @@ _WIDTH = kinds.whole(1, 2**16)
 _OF_MODEL = {
     r"decoder_(input|output)_dim": kinds.whole_text(1, 2**16),
     r"(encoder|decoder)_(embed|ffn_embed)_dim": _WIDTH,
-    r"(encoder|decoder)_layers": kinds.whole(0, 10_000),
+    r"(encoder|decoder)_layers": kinds.whole(0, 1_024),
     r"(encoder|decoder)_attention_heads": kinds.whole(1, 2**16),
     r"max_(source|target)_positions": kinds.whole(1, 10_000_000),
     r"quant_noise_pq_block_size": _WIDTH,
