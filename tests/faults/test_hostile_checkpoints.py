@@ -442,7 +442,7 @@ def test_embeddings_are_missing(kind, door, at):
 
 SIZES = {
     "encoder_layers": (
-        9999, "its encoder has 9,999 layers by these, and parameters of 2",
+        1000, "its encoder has 1,000 layers by these, and parameters of 2",
     ),
     "decoder_embed_dim": (
         65536, "its decoder_embed_dim is 65,536, and its decoder.embed_tokens.weight is (40, 16)",
