@@ -1,3 +1,3 @@
 """The one place the version is written; setup.py and the package read it from here."""
 
-__version__ = "0.2.0"
+__version__ = "1.0.0"
