@@ -3,6 +3,7 @@
 from argparse import ArgumentParser, Namespace
 
 from tsa_fairseq.cli.compare_flags import add_compare_flags
+from tsa_fairseq.cli.progress import progress
 from tsa_fairseq.errors import check_choice
 from tsa_fairseq.evidence.choices import FORMATS
 
@@ -41,5 +42,9 @@ def compare(args: Namespace) -> str:
 
     _, found = compared(args, args.systems, "SYSTEM")
     assert found is not None
-    said = [sentence for sentences in answers(found) for sentence in sentences]
+    said = [f"warning: {warning}" for warning in found.warnings]
+    if args.format == "csv":  # which has no sentences
+        for warning in said:
+            progress(warning)
+    said += [sentence for sentences in answers(found) for sentence in sentences]
     return write(tables(found), said, args.format)

@@ -66,8 +66,6 @@ def compared(
     found = compare(systems, baseline, test, _settings(args), training)
     if args.leaves:
         found.leaves.extend(_leaves(found, options))
-    for warning in found.warnings:
-        progress(f"warning: {warning}")
     return systems, found
 
 

@@ -7,6 +7,7 @@ from functools import partial
 from pathlib import Path
 
 from tsa_fairseq.cli.compare_flags import add_compare_flags
+from tsa_fairseq.cli.progress import progress
 from tsa_fairseq.errors import UsageError
 from tsa_fairseq.files.folders import check_file
 from tsa_fairseq.files.names import CARD
@@ -59,6 +60,8 @@ def report(args: Namespace) -> str:
     if args.card is not None:
         find_export(args.card)
     systems, found = compared(args, args.runs, "RUN", needed=False)
+    for warning in found.warnings if found is not None else ():
+        progress(f"warning: {warning}")
     texts = [signed(page(systems, found, shlex.join(["tsa-fairseq", *sys.argv[1:]])))]
     if args.card is not None:
         texts.append(signed(card(args.card, systems, found)))

@@ -48,23 +48,24 @@ def _over_sentences(found: Comparison, name: str) -> str:
         verdict = f"{name} translates {'better' if better else 'worse'} than {found.baseline}"
     return (
         f"{verdict} on test sets like this one: {gained(gain)} ({title}, "
-        f"{plural(len(found.test), 'sentence')}{_too_few(found, gain)})."
+        f"{plural(len(found.test), 'sentence')}{_reason(found, gain)})."
     )
 
 
 def _told_apart(gain: Gain) -> bool:
-    return max(gain.p, gain.p_least) < LEVEL
+    return max(gain.p, gain.p_least) < LEVEL and not gain.low <= 0 <= gain.high
 
 
-def _too_few(found: Comparison, gain: Gain) -> str:
-    """Why p could not have been below the level, whatever the systems translate."""
+def _reason(found: Comparison, gain: Gain) -> str:
+    """Why p could not have been below the level, or is, and does not count."""
     trials, least = found.settings.trials, 1 / (found.settings.trials + 1)
     if gain.p_least >= LEVEL:
         few = f"; {gain.differing} of them count otherwise, with which p is {gain.p_least:g}"
     elif least >= LEVEL:
         few = f"; with --trials {trials} p is {least:.3f}"
     else:
-        return ""
+        agree = (gain.p < LEVEL) != (gain.low <= 0 <= gain.high)
+        return "" if agree else "; interval and p do not agree"
     return f"{few} at least"
 
 

@@ -53,7 +53,9 @@ def by_length(
 
 def _bounds(lengths: Any) -> list[tuple[int, int]]:
     """Least and greatest length of groups that hold about as many sentences each."""
-    ends = sorted({int(np.quantile(lengths, (n + 1) / _GROUPS)) for n in range(_GROUPS)})
+    shares = [(n + 1) / _GROUPS for n in range(_GROUPS)]
+    # lengths that there are, so that no group is empty
+    ends = sorted({int(end) for end in np.quantile(lengths, shares, method="inverted_cdf")})
     lows = [int(lengths.min()), *(end + 1 for end in ends[:-1])]
     return [(low, high) for low, high in zip(lows, ends, strict=True) if low <= high]
 

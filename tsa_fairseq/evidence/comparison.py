@@ -15,7 +15,7 @@ from tsa_fairseq.evidence.scores import Counts, Measure, Score, measures
 from tsa_fairseq.evidence.spread import SeedTest, seed_test
 from tsa_fairseq.evidence.systems import Seed, System
 from tsa_fairseq.evidence.test_set import TestSet
-from tsa_fairseq.evidence.warnings import alike, differences, trained_once
+from tsa_fairseq.evidence.warnings import alike, differences, other_references, trained_once
 
 
 @dataclass(frozen=True)
@@ -148,6 +148,9 @@ def compare(
         costs={system.name: cost(system.seeds[0]) for system in systems},
         warnings=[
             *alike(texts),
+            *other_references(
+                {one.name: _printed(one.seeds[0]) for one in systems}, test.references
+            ),
             *trained_once({one.name: [_folder(seed) for seed in one.seeds] for one in systems}),
             *differences(
                 {name: lines[0] for name, lines in texts.items()},
@@ -208,6 +211,10 @@ def _single(
 
 def _folder(seed: Seed) -> str | None:
     return seed.run.path if seed.run is not None else None
+
+
+def _printed(seed: Seed) -> list[str] | None:
+    return seed.generated.references if seed.generated is not None else None
 
 
 def _lines(system: System) -> list[list[str]]:

@@ -97,7 +97,8 @@ def gains(found: Comparison) -> list[Table]:
             f"Would another test set say the same? Against {found.baseline}",
             ("system", "metric", "difference", "95 %", "p, randomisation", "p, bootstrap"),
             tuple(rows),
-            f"95 %: paired bootstrap over sentences. p: sacreBLEU's paired approximate "
+            f"Seeds' translations are taken together, so that the difference is not that of the "
+            f"means. 95 %: paired bootstrap over sentences. p: sacreBLEU's paired approximate "
             f"randomisation, {found.settings.trials:,} trials, and its paired bootstrap, "
             f"{found.settings.resamples:,} resamples, whose p is about that of a one-sided test. "
             "Each p is of one comparison alone: of many, some are below 0.05 by chance. Less TER "

@@ -9,6 +9,8 @@ from tsa_fairseq.errors import plural
 # Of lines that end in a full stop, how many have a blank before it, in tokenised text.
 _TOKENISED = 0.5
 _FEWEST = 5
+# What subword-nmt and sentencepiece leave in a text that is not joined.
+_PIECE = re.compile(r"@@(?: |$)|\u2581")
 
 
 def is_tokenised(lines: Sequence[str]) -> bool | None:
@@ -60,7 +62,47 @@ def differences(
     lower = [name for name, lines in texts.items() if is_lower(lines)]
     if lower and len(lower) < len(texts) and not lowercase:
         found.append(f"{_list(lower)}: all lower case, the others not; --lowercase disregards it")
-    return [*found, *_empty(systems), *_references(references)]
+    return [*found, *_pieces(systems), *_empty(systems), *_references(references)]
+
+
+def other_references(
+    printed: Mapping[str, Sequence[str] | None], references: Sequence[Sequence[str]]
+) -> list[str]:
+    """One line for each system whose output of fairseq-generate has references of another text.
+
+    Args:
+        printed: by system; None of one that fairseq-generate did not write.
+        references: those that it is scored with.
+    """
+    found, ours = [], [list(map(_letters, reference)) for reference in references]
+    for name, lines in printed.items():
+        if lines is None:
+            continue
+        theirs = list(map(_letters, lines))
+        same = max(sum(map(str.__eq__, reference, theirs)) for reference in ours)
+        if same < len(theirs) / 2:
+            found.append(
+                f"{name}: fairseq-generate printed other references than it is scored with (of "
+                f"{len(theirs):,}, {same:,} have the same letters); is it the same test set?"
+            )
+    return found
+
+
+def _letters(line: str) -> str:
+    """What neither tokenisation nor subwords nor case change."""
+    return "".join(filter(str.isalnum, line.lower()))
+
+
+def _pieces(systems: Mapping[str, Sequence[str]]) -> list[str]:
+    found = []
+    for name, lines in systems.items():
+        cut = sum(bool(_PIECE.search(line)) for line in lines)
+        if cut > len(lines) / 2:
+            found.append(
+                f"{name}: {cut:,} of {len(lines):,} translations in pieces of words; "
+                "fairseq-generate joins them with --remove-bpe or --remove-bpe sentencepiece"
+            )
+    return found
 
 
 def alike(systems: Mapping[str, Sequence[Sequence[str]]]) -> list[str]:

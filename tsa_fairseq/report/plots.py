@@ -241,7 +241,9 @@ def _described(lines: Sequence[Line], unit: str) -> str:
 
 
 def _numbers(title: str, lines: Sequence[Line]) -> Table:
-    updates = sorted({x for line in lines for x in line.x})
+    # those of the line with the fewest, validation's, are most likely to be of all
+    fewest: Sequence[float] = min((list(line.x) for line in lines if len(line.x)), key=len)
+    updates = sorted(fewest)
     step = max(1, -(-len(updates) // _ROWS))
     chosen = [*updates[:-1:step], updates[-1]]
     known = [dict(zip(line.x, line.y, strict=True)) for line in lines]

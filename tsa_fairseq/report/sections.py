@@ -213,8 +213,9 @@ def sentences(found: Comparison) -> Section:
                                  examples(found, system.name)))  # fmt: skip
         else:
             parts.append(examples(found, system.name))
-    note = tag("p", "The sentences with the largest difference of chrF. Marked: words that the "
-               "other one does not have.", class_="note")  # fmt: skip
+    note = tag("p", "The sentences with the largest difference of chrF, by its mean over seeds; "
+               "shown are the first seeds' translations. Marked: words that the other one does "
+               "not have.", class_="note")  # fmt: skip
     return section("examples", "Translations", note, *parts)
 
 
