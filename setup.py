@@ -17,12 +17,15 @@ def version() -> str:
     return found.group(1)
 
 
-CTRANSLATE2 = ["ctranslate2>=4.6"]
+# Older ones, which write beyond the memory of a hostile model's parameters, are refused.
+CTRANSLATE2 = ["ctranslate2>=4.8.5"]
+# A model file corrupts the memory of older ones (CVE-2026-1260).
+SENTENCEPIECE = "sentencepiece>=0.2.1"
 # What translates with an export to CTranslate2 needs: neither torch nor fairseq.
-SERVE = [*CTRANSLATE2, "sentencepiece", "subword-nmt", "sacremoses"]
-TRAIN = ["torch>=2.4", "numpy", "sacrebleu", "sentencepiece"]
+SERVE = [*CTRANSLATE2, SENTENCEPIECE, "subword-nmt", "sacremoses"]
+TRAIN = ["torch>=2.4", "numpy", "sacrebleu", SENTENCEPIECE]
 DEMO = ["Babel", "num2words", *CTRANSLATE2]
-MULTI30K = ["subword-nmt", "sentencepiece"]
+MULTI30K = ["subword-nmt", SENTENCEPIECE]
 # IWSLT and WMT: text is prepared and scored with these.
 RECIPES = [*MULTI30K, "sacremoses", "sacrebleu", "regex"]
 BENCHMARK = ["matplotlib"]

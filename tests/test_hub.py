@@ -292,6 +292,18 @@ def test_without_ctranslate2(tmp_path, monkeypatch):
         tsa_fairseq.load(tmp_path)
 
 
+@pytest.mark.parametrize("version", ["4.8.4", "3.24.0"])
+def test_a_ctranslate2_that_believes_a_model(version, monkeypatch):
+    folder = RELEASE / "exported.ctranslate2"
+    monkeypatch.setattr("ctranslate2.__version__", version)
+    message = (
+        f"path: '{folder}' takes CTranslate2 4.8.5 or newer, and this is {version}: what a "
+        "hostile model says of its size was believed"
+    )
+    with pytest.raises(UsageError, match=exactly(message)):
+        tsa_fairseq.load(folder)
+
+
 @pytest.mark.parametrize("folder", [False, True])
 def test_foreign_code_does_not_run(folder, tmp_path):
     path, target = tmp_path / "model.pt", tmp_path / "written"

@@ -1,6 +1,7 @@
 """Logs of fairseq-train in its three formats, TensorBoard's events, and what else is no log."""
 
 import builtins
+import os
 
 import pytest
 from evidence_texts import CRASH, DONE, training, write
@@ -30,6 +31,35 @@ def test_the_three_formats_say_the_same(tmp_path, form):
     assert (log.types, log.parameters) == (100, 3000)
     config = {"seed": 1, "arch": "tsa_transformer", "tree": "1,2", "lr": [0.01], "max_update": 40}
     assert log.config.items() >= config.items()
+
+
+ODD = [
+    "2026-01-01 00:00:00 | INFO | fairseq_cli.train | {'lr': 1.2.3, 'seed': [foo], 'x': '\\x'}",
+    f"2026-01-01 00:00:00 | INFO | fairseq_cli.train | {{'seed': {'9' * 5000}}}",
+    '2026-01-01 00:00:00 | INFO | valid | {"epoch": Infinity, "valid_loss": "1"}',
+    f'2026-01-01 00:00:00 | INFO | valid | {{"epoch": 1, "x": {"[" * 100_000}}}',
+    f'2026-01-01 00:00:00 | INFO | valid | {{"epoch": 1{"0" * 400}, "valid_loss": "1"}}',
+    '2026-01-01 00:00:00 | INFO | valid | {"epoch": 1, "valid_num_updates": "nan"}',
+    "2026-01-01 00:00:00 | INFO | fairseq_cli.train | done training in 1.2.3 seconds",
+    "2026-01-01 00:00:00 | INFO | fairseq.tasks.translation | [sr] dictionary: , types",
+]
+
+
+def test_lines_that_only_look_like_fairseqs(tmp_path):
+    path = training(tmp_path / "x", [5.5, 4.25], form="json")
+    whole = read_log(str(path), "RUN")
+    text = path.read_text()
+    for line in ODD:
+        path.write_text(f"{line}\n{text}{line}\n")
+        log = read_log(str(path), "RUN")
+        assert (log.valid, log.inner, log.types) == (whole.valid, whole.inner, whole.types), line
+
+
+def test_pipes_are_not_waited_for(tmp_path):
+    training(tmp_path / "train.log", [5, 4])
+    os.mkfifo(tmp_path / "checkpoint9.pt")
+    run = find_run(str(tmp_path), "RUN")
+    assert run.checkpoint is None and run.models() == []
 
 
 def test_how_a_training_ended(tmp_path):

@@ -18,6 +18,8 @@ from hypothesis import strategies as st
 from tsa_fairseq.errors import UsageError
 from tsa_fairseq.files import known_fields
 from tsa_fairseq.files.checkpoint import read_checkpoint
+from tsa_fairseq.files.parameters import own_copy
+from tsa_fairseq.files.refused import Refused
 
 QUICK = settings(
     max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
@@ -541,6 +543,32 @@ def test_windows_on_one_storage(at):
     torch.save(state, at.path)
     assert bring(at, "stock", "load") == (
         f"path: '{at.path}' is refused: its parameters lie in each other, more than the file holds"
+    )
+
+
+def test_a_storage_that_is_longer_than_the_file():
+    """torch takes the pickle's word for it."""
+    model = {"a": torch.zeros(10)}
+    assert own_copy(model, 40)["a"].tolist() == [0.0] * 10
+    with pytest.raises(Refused, match="lie in each other, more than the file holds"):
+        own_copy(model, 39)
+
+
+@pytest.mark.parametrize("name", ["9", "01", "\u0661"])
+@pytest.mark.parametrize("door", ["load", "export"])
+def test_layers_under_other_names(name, door, at):
+    """Of which an export could not be loaded."""
+    state = without(at.tree)
+    names = [key.split(".")[2] for key in state["model"] if key.startswith("decoder.layers.")]
+    last = max(map(int, names))
+    renamed = {
+        key.replace(f"decoder.layers.{last}.", f"decoder.layers.{name}."): tensor
+        for key, tensor in state["model"].items()
+    }
+    torch.save({**state, "model": renamed}, at.path)
+    assert bring(at, "tree", door) == (
+        f"{flag('tree', door)}: '{at.path}' does not fit its own arguments: its decoder has "
+        f"parameters of layers that are not called 0 to {last}"
     )
 
 

@@ -3,6 +3,7 @@
 import importlib.util
 import json
 import os
+import re
 import sys
 from pathlib import Path
 from typing import Any, ClassVar
@@ -13,6 +14,8 @@ from tsa_fairseq.errors import UsageError
 from tsa_fairseq.files.origin import read_origin
 from tsa_fairseq.files.text import Text
 
+# The first that refuses a model whose parameters are more or less than it says.
+_LEAST = (4, 8, 5)
 # fairseq's names of what CTranslate2 can do, and its own.
 _OPTIONS = {
     "lenpen": "length_penalty",
@@ -62,6 +65,11 @@ class CTranslate2Translator(TextTranslator):
             )
         import ctranslate2
 
+        if tuple(map(int, re.findall(r"\d+", ctranslate2.__version__)[:3])) < _LEAST:
+            raise UsageError(
+                f"path: '{self._folder}' takes CTranslate2 4.8.5 or newer, and this is "
+                f"{ctranslate2.__version__}: what a hostile model says of its size was believed"
+            )
         for file in sorted(self._folder.iterdir()):
             if not (file.is_file() or file.is_dir()):  # one that is a pipe is waited for
                 raise UsageError(f"path: '{file}' is no file; expected what an export made")

@@ -79,7 +79,7 @@ def topology_of(log: Log) -> Topology | None:
     spec = log.config.get("tree") if is_tree(log) else None
     try:
         return Topology.parse(str(spec or layers), int(layers))
-    except UsageError:
+    except (UsageError, ValueError, TypeError):  # a log may say anything
         return None
 
 
@@ -92,9 +92,9 @@ def dimensions(log: Log) -> Dimensions | None:
     """Sizes of the model; None if the log does not say all of them."""
     config = log.config
     names = [field.name for field in fields(Dimensions) if field.name != "vocabulary"]
-    if log.types is None or not all(config.get(name) for name in names):
+    if log.types is None or not all(type(config.get(name)) is int for name in names):
         return None
-    return Dimensions(**{name: int(config[name]) for name in names}, vocabulary=log.types)
+    return Dimensions(**{name: config[name] for name in names}, vocabulary=log.types)
 
 
 def training_ratio(log: Log, topology: Topology, dims: Dimensions) -> float:

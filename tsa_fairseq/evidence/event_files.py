@@ -2,6 +2,7 @@
 
 import struct
 from collections.abc import Iterator
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -27,9 +28,9 @@ def read_events(path: str, flag: str) -> Log:
     Event, folder, log = _event_type(path, flag), Path(path), Log(path, state=UNFINISHED)
     for tag, series in zip(_SUBSETS, (log.valid, log.train, log.inner), strict=True):
         points: dict[int, Point] = {}
-        for file in sorted((folder / tag).glob(PATTERN)):
+        for file in sorted(filter(Path.is_file, (folder / tag).glob(PATTERN))):
             for content in _records(file, flag):
-                event = Event.FromString(content)
+                event = _event(Event, content, file, flag)
                 for value in event.summary.value:
                     number = _number(value)
                     if number is not None:
@@ -41,6 +42,14 @@ def read_events(path: str, flag: str) -> Log:
             f"{flag}: '{path}' has no figures of fairseq's; expected events in {folder / 'valid'}"
         )
     return log
+
+
+def _event(Event: Any, content: bytes, file: Path, flag: str) -> Any:
+    broken: Any = import_module("google.protobuf.message").DecodeError
+    try:
+        return Event.FromString(content)
+    except broken:
+        raise UsageError(f"{flag}: '{file}' is no file of TensorBoard's events") from None
 
 
 def _event_type(path: str, flag: str) -> Any:

@@ -8,7 +8,7 @@ from pathlib import Path
 from tsa_fairseq.errors import UsageError
 
 # S: source, T: reference, H: score and translation, D: the same without its tokenizer.
-_LINE = re.compile(r"([STHD])-(\d+)\t(?:(-?[\d.einf+-]+|nan)\t)?(.*)")
+_LINE = re.compile(r"([STHD])-([0-9]{1,9})\t(?:(-?[\d.einf+-]+|nan)\t)?(.*)")
 _SPEED = re.compile(r"Translated [\d,]+ sentences .*?\(([\d.]+) sentences/s")
 # Of a file's beginning, enough to see whether it is one: fairseq says much before it translates.
 HEAD = 400

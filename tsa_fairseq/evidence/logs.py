@@ -1,5 +1,6 @@
 """A training's log: what was measured and when, how it was set, and whether it came to its end."""
 
+import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -15,6 +16,8 @@ _TYPES = re.compile(r"\] dictionary: ([\d,]+) types")
 _PARAMETERS = re.compile(r"num\. (?:shared )?model params: ([\d,]+)")
 _TRACEBACK = "Traceback (most recent call last)"
 _ERROR = re.compile(r"(?:[\w-]+: )?error: \S.*|[A-Za-z_][\w.]*(?:Error|Exception|Interrupt)\b.*")
+# What a line can raise that only looks like one of fairseq's: 5,000 digits, a thousand brackets.
+_ODD = (ValueError, SyntaxError, OverflowError, RecursionError, MemoryError, AttributeError)
 _OURS = re.compile(r"\| (?:INFO|WARNING) \| (?:fairseq|valid|train)")
 
 
@@ -79,13 +82,23 @@ def read_log(path: str, flag: str) -> Log:
         )
     log = Log(path)
     for number, line in enumerate(lines):
-        _take(log, line, lines, number)
+        try:
+            _take(log, line, lines, number)
+        except _ODD:  # a line that only looks like one of fairseq's says nothing
+            continue
     return log
 
 
 def is_log(lines: Sequence[str]) -> bool:
     """Whether lines are of a training's log."""
-    return any(_OURS.search(line) or record(line) for line in lines)
+    return any(_OURS.search(line) or _is_record(line) for line in lines)
+
+
+def _is_record(line: str) -> bool:
+    try:
+        return record(line) is not None
+    except _ODD:
+        return False
 
 
 def _take(log: Log, line: str, lines: Sequence[str], number: int) -> None:
@@ -111,7 +124,7 @@ def _record(log: Log, tag: str, point: Point) -> None:
     if series is None:
         return
     updates = point.get("num_updates")
-    if updates is None:
+    if updates is None or not math.isfinite(updates):
         return
     # what was done after the checkpoint that a training went on from, was done once more
     while series and series[-1]["num_updates"] >= updates:

@@ -46,7 +46,7 @@ class Run:
 
     def models(self) -> list[str]:
         """All files in the folder that an export can be made of: checkpoints and averages."""
-        return sorted(map(str, Path(self.path).glob("*.pt")))
+        return _files(Path(self.path), "*.pt")
 
 
 def find_run(path: str, flag: str) -> Run:
@@ -65,8 +65,8 @@ def find_run(path: str, flag: str) -> Run:
     if origin and models:
         return Run(path, None, models[0], tuple(_generated(folder)), origin)
     checkpoints = [str(folder / name) for name in _CHECKPOINTS if (folder / name).is_file()]
-    checkpoints += sorted(map(str, folder.glob("checkpoint*.pt")))
-    checkpoints += sorted(map(str, folder.glob("*.pt")))  # an average is kept, and they are not
+    checkpoints += _files(folder, "checkpoint*.pt")
+    checkpoints += _files(folder, "*.pt")  # an average is kept, and they are not
     log, generated = _log(folder, flag), tuple(_generated(folder))
     if log is None and not checkpoints and not generated:
         raise UsageError(
@@ -85,6 +85,11 @@ def run_around(file: str, flag: str) -> Run | None:
             except UsageError:  # the user named a file, and what lies around it is as it may be
                 return None
     return None
+
+
+def _files(folder: Path, pattern: str) -> list[str]:
+    """By their names; a pipe would be waited for."""
+    return sorted(str(path) for path in folder.glob(pattern) if path.is_file())
 
 
 def _log(folder: Path, flag: str) -> Log | None:

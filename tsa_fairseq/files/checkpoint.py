@@ -74,7 +74,7 @@ def read_checkpoint(path: str, flag: str, lazy: bool = False) -> dict[str, Any]:
         state = checked_state(stored)
         state["model"] = checked_parameters(state["model"])
         if not lazy:
-            state["model"] = own_copy(state["model"])
+            state["model"] = own_copy(state["model"], os.path.getsize(path))
     except (Refused, MemoryError) as error:
         reason = error if isinstance(error, Refused) else "takes more memory than there is"
         raise UsageError(f"{flag}: '{path}' {reason}") from None

@@ -69,16 +69,22 @@ def check_sizes(model: Mapping[str, Tensor], arguments: Namespace) -> None:
         )
 
 
-def own_copy(model: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def own_copy(model: Mapping[str, Tensor], size: int) -> dict[str, Tensor]:
     """The same parameters in memory of their own, one where they share it.
 
+    Args:
+        model: windows on a file.
+        size: its bytes.
+
     Raises:
-        Refused: they would take more than what they are windows on.
+        Refused: they would take more than what they are windows on, or that more than the file:
+            torch takes a storage to be as long as the pickle says.
     """
     places = {_place(tensor): tensor for tensor in model.values()}
     storages = {tensor.untyped_storage().data_ptr(): tensor for tensor in places.values()}
     held = sum(tensor.untyped_storage().nbytes() for tensor in storages.values())
-    if sum(tensor.numel() * tensor.element_size() for tensor in places.values()) > held:
+    taken = sum(tensor.numel() * tensor.element_size() for tensor in places.values())
+    if taken > held or held > size:
         raise Refused("is refused: its parameters lie in each other, more than the file holds")
     copies = {place: tensor.clone() for place, tensor in places.items()}
     return {name: copies[_place(tensor)] for name, tensor in model.items()}
@@ -138,8 +144,14 @@ def _check_bridge(model: Mapping[str, Tensor], arguments: Namespace) -> None:
 
 
 def _number_of_layers(where: str, model: Mapping[str, Tensor]) -> int:
-    pattern = re.compile(rf"{re.escape(where)}\.layers\.(\d{{1,9}})\.")
-    return len({match.group(1) for match in map(pattern.match, model) if match is not None})
+    pattern = re.compile(rf"{re.escape(where)}\.layers\.([^.]+)\.")
+    found = {match.group(1) for match in map(pattern.match, model) if match is not None}
+    if found != set(map(str, range(len(found)))):
+        raise Refused(
+            f"does not fit its own arguments: its {where} has parameters of layers that are not "
+            f"called 0 to {len(found) - 1}"
+        )
+    return len(found)
 
 
 def _check_layers(side: str, model: Mapping[str, Tensor], arguments: Namespace) -> None:

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 # Deeper nests, and more values and characters, counted wherever they stand, than any of fairseq's.
-_DEPTH, _VALUES = 100, 5 * 10**7
+DEPTH, _VALUES = 100, 2 * 10**7
 # The keys that are numbers are those of parameters.
 _NUMBERS = 2**31
 # Made of their state alone, in which the way back to what holds them is no part of the content.
@@ -33,12 +33,14 @@ class Values:
         items: what is in it.
         keys: of a dictionary.
         attributes: whether all keys may be attributes of an object, without changing what it is.
+        depth: of a tuple, how deep it is nested in tuples alone.
     """
 
     kind: str
     items: list[Any] = field(default_factory=list)
     keys: set[str | int] = field(default_factory=set)
     attributes: bool = True
+    depth: int = 0
 
     def put(self, items: list[Any]) -> None:
         """Add keys and values, as a dictionary of fairseq's has them: names, or small numbers.
@@ -88,7 +90,7 @@ def check_size(whole: Any) -> None:
             known = [sizes[id(one)] for one in inside]
             depth = 1 + max((depth for _, depth in known), default=0)
             size = sum(map(_own_size, _inside(value))) + sum(size for size, _ in known)
-            if depth > _DEPTH or size > _VALUES:
+            if depth > DEPTH or size > _VALUES:
                 raise Unexpected("holds values in each other without an end")
             sizes[id(value)] = size, depth
         elif id(value) in begun:

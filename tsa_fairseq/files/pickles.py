@@ -12,6 +12,7 @@ from typing import Any, BinaryIO
 
 from tsa_fairseq.files.pickle_values import (
     CONFIGURATIONS,
+    DEPTH,
     Call,
     Name,
     Unexpected,
@@ -121,7 +122,10 @@ def _set_items(stack: list[Any], items: Iterable[Any]) -> None:
 
 
 def _tuple(stack: list[Any], items: list[Any]) -> None:
-    stack.append(Values("tuple", _without_guarded(items)))
+    depth = 1 + max((one.depth for one in items if isinstance(one, Values)), default=0)
+    if depth > DEPTH:  # before there are millions of them
+        raise Unexpected("holds values in each other without an end")
+    stack.append(Values("tuple", _without_guarded(items), depth=depth))
 
 
 def _without_guarded(items: list[Any]) -> list[Any]:
@@ -199,7 +203,7 @@ def _check_call(name: str, given: list[Any]) -> None:
         shape = given[1].items if len(given) == 3 and _is_tuple(given[1]) else None
         right = shape == [0] and isinstance(given[0], Name) and given[0].name == _ARRAY
     elif name in _FILLED:
-        right = all(_is_of(one, "dict") or isinstance(one, Name) or one is None for one in given)
+        right = all(isinstance(one, Name) or one is None for one in given)
     else:
         # other types of numpy's, and what takes any of its functions, are in no checkpoint; what
         # makes a list of a text, or a number of one, makes much of little
