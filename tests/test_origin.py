@@ -48,6 +48,7 @@ def test_no_file_says_nothing(tmp_path):
         ),
         ('{"text": {"subwords": "bpecodes"}}', "its text's subwords is 'bpecodes'"),
         ('{"text": {"lowercase": "yes"}}', "its text's lowercase is 'yes'"),
+        ('{"text": {"source": "de\\n# x"}}', "its text's source is 'de\\n# x'"),
         (
             '{"text": {"casing": 1}}',
             "its text has 'casing', which this release does not know; take a newer one",

@@ -54,7 +54,8 @@ def _problem(said: Any) -> str | None:
             return f"its text has '{shown}', which this release does not know; take a newer one"
         # to Python, true is a whole number
         flag = isinstance(value, bool) and _TEXT[name] is not bool
-        if flag or not isinstance(value, _TEXT[name]):
+        unfit = isinstance(value, str) and not is_plain_text(value)  # they go into cards, too
+        if flag or unfit or not isinstance(value, _TEXT[name]):
             return f"its text's {name} is {value!r:.40}"
         if isinstance(value, list) and not (len(value) <= 2 and all(map(_plain_name, value))):
             return f"its text's {name} is {value!r}; expected up to two names of files beside it"
