@@ -20,7 +20,7 @@ from tsa_fairseq.files.checkpoint import read_checkpoint
 def test_the_best_leaf(metric, task, data, tmp_path, capsys):
     """Of three leaves, the one that has seen the validation data for reference."""
     path, out = tmp_path / "tree.pt", tmp_path / "out"
-    model = save_tree(path, task, data, share_decoder_input_output_embed=True)
+    model = save_tree(path, task, data, share_decoder_input_output_embed=True, tree_peers="fresh")
     write_valid(data, ["w1 w2 w3 w4 w5", "w1 w2 w1 w2 w3", "w3 w4 w3 w2 w1"])
     train_leaf(model, 1, task, data, path)
     status, said, err = command_line(capsys, "export", path, out, "--leaf", "best", *metric)
