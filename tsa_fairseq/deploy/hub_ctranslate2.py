@@ -67,8 +67,9 @@ class CTranslate2Translator(TextTranslator):
 
         if tuple(map(int, re.findall(r"\d+", ctranslate2.__version__)[:3])) < _LEAST:
             raise UsageError(
-                f"path: '{self._folder}' takes CTranslate2 4.8.5 or newer, and this is "
-                f"{ctranslate2.__version__}: what a hostile model says of its size was believed"
+                f"path: '{self._folder}' takes CTranslate2 {'.'.join(map(str, _LEAST))} or newer, "
+                f"and this is {ctranslate2.__version__}: what a hostile model says of its size was "
+                "believed"
             )
         for file in sorted(self._folder.iterdir()):
             if not (file.is_file() or file.is_dir()):  # one that is a pipe is waited for

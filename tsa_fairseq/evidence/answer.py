@@ -58,15 +58,16 @@ def _told_apart(gain: Gain) -> bool:
 
 def _reason(found: Comparison, gain: Gain) -> str:
     """Why p could not have been below the level, or is, and does not count."""
-    trials, least = found.settings.trials, 1 / (found.settings.trials + 1)
     if gain.p_least >= LEVEL:
-        few = f"; {gain.differing} of them count otherwise, with which p is {gain.p_least:g}"
-    elif least >= LEVEL:
-        few = f"; with --trials {trials} p is {least:.3f}"
-    else:
-        agree = (gain.p < LEVEL) != (gain.low <= 0 <= gain.high)
-        return "" if agree else "; interval and p do not agree"
-    return f"{few} at least"
+        return (
+            f"; {gain.differing} of them count otherwise, with which p is {gain.p_least:g} at least"
+        )
+    trials = found.settings.trials
+    if 1 / (trials + 1) >= LEVEL:
+        return f"; with --trials {trials} p is {1 / (trials + 1):.3f} at least"
+    if (gain.p < LEVEL) == (gain.low <= 0 <= gain.high):
+        return "; interval and p do not agree"
+    return ""
 
 
 def _otherwise(found: Comparison, name: str) -> str:
@@ -75,7 +76,7 @@ def _otherwise(found: Comparison, name: str) -> str:
         (one.measure, one.paired.gains[name]) for one in found.judged if one.paired is not None
     ]
     said = [
-        0 if not _told_apart(gain) else measure.sign * (1 if gain.value > 0 else -1)
+        measure.sign * (1 if gain.value > 0 else -1) if _told_apart(gain) else 0
         for measure, gain in gains
     ]
     differ = [

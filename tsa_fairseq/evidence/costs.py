@@ -4,7 +4,6 @@ import os
 from dataclasses import dataclass, fields
 from typing import Any
 
-from tsa_fairseq.errors import UsageError
 from tsa_fairseq.evidence.logs import Log
 from tsa_fairseq.evidence.systems import Seed
 from tsa_fairseq.tree.cost import Dimensions, multiply_adds, parameters
@@ -79,7 +78,7 @@ def topology_of(log: Log) -> Topology | None:
     spec = log.config.get("tree") if is_tree(log) else None
     try:
         return Topology.parse(str(spec or layers), int(layers))
-    except (UsageError, ValueError, TypeError):  # a log may say anything
+    except (ValueError, TypeError):  # a UsageError is one; a log may say anything
         return None
 
 

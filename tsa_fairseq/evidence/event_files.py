@@ -29,8 +29,7 @@ def read_events(path: str, flag: str) -> Log:
     for tag, series in zip(_SUBSETS, (log.valid, log.train, log.inner), strict=True):
         points: dict[int, Point] = {}
         for file in sorted(filter(Path.is_file, (folder / tag).glob(PATTERN))):
-            for content in _records(file, flag):
-                event = _event(Event, content, file, flag)
+            for event in _events(Event, file, flag):
                 for value in event.summary.value:
                     number = _number(value)
                     if number is not None:
@@ -44,10 +43,10 @@ def read_events(path: str, flag: str) -> Log:
     return log
 
 
-def _event(Event: Any, content: bytes, file: Path, flag: str) -> Any:
+def _events(Event: Any, file: Path, flag: str) -> Iterator[Any]:
     broken: Any = import_module("google.protobuf.message").DecodeError
     try:
-        return Event.FromString(content)
+        yield from map(Event.FromString, _records(file, flag))
     except broken:
         raise UsageError(f"{flag}: '{file}' is no file of TensorBoard's events") from None
 

@@ -45,8 +45,12 @@ def settings(line: str) -> dict[str, Any] | None:
     if match is None:
         return None
     found: dict[str, Any] = {}
-    for quoted, plain, value in _SETTING.findall(match[1]):
-        name, value = quoted or plain, ast.literal_eval(value)
+    for quoted, plain, text in _SETTING.findall(match[1]):
+        try:
+            value = ast.literal_eval(text)
+        except (ValueError, SyntaxError):  # 5,000 digits, a list of names
+            return None
+        name = quoted or plain
         if found.get(name) is None:
             found[name] = value
     return found
@@ -56,7 +60,7 @@ def _from_json(tag: str, text: str) -> tuple[str, Point] | None:
     try:
         said = json.loads(text)
         epoch = str(int(said.pop("epoch")))
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
         return None
     said.pop("update", None)
     return tag, _numbers(epoch, {key.removeprefix(f"{tag}_"): v for key, v in said.items()})
@@ -72,6 +76,6 @@ def _numbers(epoch: str, said: dict[str, Any]) -> Point:
     for name, value in said.items():
         try:
             found.setdefault(name, float(value))
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, OverflowError):
             continue  # the words "valid on 'valid' subset", or a figure that is not there
     return found

@@ -11,13 +11,11 @@ from tsa_fairseq.evidence.lines import decode, read_bytes
 from tsa_fairseq.evidence.log_lines import Point, record, settings
 
 FINISHED, UNFINISHED, CRASHED = "finished", "unfinished", "crashed"
-_DONE = re.compile(r"done training in ([\d.]+) seconds")
-_TYPES = re.compile(r"\] dictionary: ([\d,]+) types")
-_PARAMETERS = re.compile(r"num\. (?:shared )?model params: ([\d,]+)")
+_DONE = re.compile(r"done training in (\d+(?:\.\d+)?) seconds")
+_TYPES = re.compile(r"\] dictionary: (\d[\d,]{0,20}) types")
+_PARAMETERS = re.compile(r"num\. (?:shared )?model params: (\d[\d,]{0,20})")
 _TRACEBACK = "Traceback (most recent call last)"
 _ERROR = re.compile(r"(?:[\w-]+: )?error: \S.*|[A-Za-z_][\w.]*(?:Error|Exception|Interrupt)\b.*")
-# What a line can raise that only looks like one of fairseq's: 5,000 digits, a thousand brackets.
-_ODD = (ValueError, SyntaxError, OverflowError, RecursionError, MemoryError, AttributeError)
 _OURS = re.compile(r"\| (?:INFO|WARNING) \| (?:fairseq|valid|train)")
 
 
@@ -82,23 +80,13 @@ def read_log(path: str, flag: str) -> Log:
         )
     log = Log(path)
     for number, line in enumerate(lines):
-        try:
-            _take(log, line, lines, number)
-        except _ODD:  # a line that only looks like one of fairseq's says nothing
-            continue
+        _take(log, line, lines, number)
     return log
 
 
 def is_log(lines: Sequence[str]) -> bool:
     """Whether lines are of a training's log."""
-    return any(_OURS.search(line) or _is_record(line) for line in lines)
-
-
-def _is_record(line: str) -> bool:
-    try:
-        return record(line) is not None
-    except _ODD:
-        return False
+    return any(_OURS.search(line) or record(line) for line in lines)
 
 
 def _take(log: Log, line: str, lines: Sequence[str], number: int) -> None:

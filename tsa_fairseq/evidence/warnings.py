@@ -74,10 +74,11 @@ def other_references(
         printed: by system; None of one that fairseq-generate did not write.
         references: those that it is scored with.
     """
+    known = {name: lines for name, lines in printed.items() if lines is not None}
+    if not known:
+        return []
     found, ours = [], [list(map(_letters, reference)) for reference in references]
-    for name, lines in printed.items():
-        if lines is None:
-            continue
+    for name, lines in known.items():
         theirs = list(map(_letters, lines))
         same = max(sum(map(str.__eq__, reference, theirs)) for reference in ours)
         if same < len(theirs) / 2:

@@ -32,7 +32,8 @@ class Values:
         kind: the name of its type.
         items: what is in it.
         keys: of a dictionary.
-        attributes: whether all keys may be attributes of an object, without changing what it is.
+        attributes: whether all keys may be attributes of an object, without changing what it is;
+            known from the beginning, for one dictionary may be told to many objects.
         depth: of a tuple, how deep it is nested in tuples alone.
     """
 

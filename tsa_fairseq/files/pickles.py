@@ -106,7 +106,7 @@ def _nothing() -> Any:
 def _extend(stack: list[Any], items: Iterable[Any]) -> None:
     """Put values into another one."""
     found, holder = _without_guarded(list(items)), _top(stack)
-    if not isinstance(holder, Values) or holder.kind != "list":
+    if not _is_of(holder, "list"):
         raise ValueError("puts values into what holds none")
     holder.items += found
 
@@ -116,7 +116,7 @@ def _set_items(stack: list[Any], items: Iterable[Any]) -> None:
     found, holder = _without_guarded(list(items)), _top(stack)
     if isinstance(holder, Call) and holder.name in _FILLED:
         holder = holder.filled
-    if not isinstance(holder, Values) or holder.kind != "dict" or len(found) % 2:
+    if not _is_of(holder, "dict") or len(found) % 2:
         raise ValueError("puts values into what holds none")
     holder.put(found)
 
@@ -153,8 +153,6 @@ def _call(stack: list[Any], _: Any) -> None:
     given, called = _pop(stack), _pop(stack)
     if not isinstance(called, Name) or not _is_tuple(given):
         raise Unexpected("calls what is no name")
-    if len(given.items) > _MOST_GIVEN:
-        raise Unexpected(f"calls {called.name} as fairseq does not")
     _check_call(called.name, given.items)
     stack.append(Call(called.name, given))
 
@@ -183,17 +181,27 @@ def _build(stack: list[Any], _: Any) -> None:
     made.state, made.told = state, True
 
 
+def _storage(stack: list[Any], _: Any) -> None:
+    """What a storage is said to be: torch compares it with the file, and prints it."""
+    said = _pop(stack)
+    items = said.items if _is_tuple(said) else []
+    kinds = [type(one) for one in items]
+    if kinds != [str, Name, str, str, int] or items[0] != "storage":
+        raise Unexpected("has a storage that is none")
+    stack.append(said)
+
+
 def _check_attributes(name: str, state: Any) -> None:
     """What would be an attribute must not be a method of Python's own, or say what class it is."""
-    known = isinstance(state, Values) and state.kind == "dict"
-    if name == _ORDERED:
-        known = known and state.keys <= {_METADATA}
-    if not known or not state.attributes:
+    known = _is_of(state, "dict") and state.attributes
+    if not known or (name == _ORDERED and not state.keys <= {_METADATA}):
         raise Unexpected(f"changes a {name}")
 
 
 def _check_call(name: str, given: list[Any]) -> None:
-    if name == _ENCODE:
+    if len(given) > _MOST_GIVEN:  # of which each would be looked at
+        right = False
+    elif name == _ENCODE:
         right = len(given) == 2 and type(given[0]) is str and given[1] == "latin1"
     elif name == _DTYPE:
         right = len(given) == 3 and given[0] in _NUMBERS and given[1:] == [False, True]
@@ -221,16 +229,6 @@ def _is_of(value: Any, kind: str) -> bool:
 
 def _is_tuple(value: Any) -> bool:
     return _is_of(value, "tuple")
-
-
-def _storage(stack: list[Any], _: Any) -> None:
-    """What a storage is said to be: torch compares it with the file, and prints it."""
-    said = _pop(stack)
-    items = said.items if _is_tuple(said) else []
-    kinds = [type(one) for one in items]
-    if kinds != [str, Name, str, str, int] or items[0] != "storage":
-        raise Unexpected("has a storage that is none")
-    stack.append(said)
 
 
 def _is_call(value: Any, name: str) -> bool:

@@ -49,14 +49,12 @@ def avoid_torn_checkpoint(args: Namespace) -> None:
         UsageError: no other is whole, or the torn file is one that a flag names; or a file that a
             flag names is missing.
     """
-    flag, path = to_resume(args)
+    if args.restore_file != LAST:  # fairseq would begin anew, without a word
+        check_exists(args.restore_file, RESTORE)
+    flag, path = to_load(args)
     if path is None:
-        if args.restore_file != LAST:  # fairseq would begin anew, without a word
-            check_exists(args.restore_file, RESTORE)
-        if args.finetune_from_model is None:
-            return
-        flag, path = FINETUNE, args.finetune_from_model
-        check_exists(path, flag)
+        return
+    check_exists(path, flag)
     problem = torn(path)
     if problem is None:
         return

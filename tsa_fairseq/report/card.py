@@ -10,6 +10,7 @@ from tsa_fairseq.evidence.comparison import Comparison
 from tsa_fairseq.evidence.costs import cost
 from tsa_fairseq.evidence.formats import markdown
 from tsa_fairseq.evidence.runs import Run, find_run
+from tsa_fairseq.evidence.scores import Measure
 from tsa_fairseq.evidence.spread import Spread
 from tsa_fairseq.evidence.systems import Seed, System
 from tsa_fairseq.evidence.tables import gained, written
@@ -68,20 +69,18 @@ def find_export(path: str) -> Run:
 def _source(run: Run, systems: Sequence[System]) -> tuple[System, Seed]:
     """The system that the export is, or is made of."""
     assert run.origin is not None
+    made_of, named = run.origin.get("source_sha256"), run.origin.get("source")
     for system in systems:
         for seed in system.seeds:
             if seed.run is None:
                 continue
             if Path(seed.run.path).resolve() == Path(run.path).resolve():
                 return system, seed
-            made_of = run.origin.get("source_sha256")
-            named = str(run.origin.get("source"))  # most likely, and a checkpoint may be large
+            # the one of its name first: a checkpoint may be large
             files = sorted(seed.run.models(), key=lambda file: Path(file).name != named)
             if any(checksum(file, "RUN") == made_of for file in files):
                 return system, seed
-    raise UsageError(
-        f"--card: '{run.path}' was exported from '{run.origin.get('source')}' of none of these runs"
-    )
+    raise UsageError(f"--card: '{run.path}' was exported from '{named}' of none of these runs")
 
 
 def _data(seed: Seed) -> str:
@@ -130,18 +129,18 @@ def _scores(found: Comparison | None, system: System, seed: Seed, leaf: Any) -> 
     note = f"Of {of}. {plural(len(found.test), 'sentence')}: {names}."
     if len(system.seeds) > 1:
         note += f" Mean and standard deviation over {len(system.seeds)} trainings; "
-        note += f"{_own(found, system, seed)}."
+        own = _own(found, system, seed)
+        note += f"this one has {', '.join(f'{value} {measure.title}' for measure, value in own)}."
     tests = found.judged[0].paired
     if tests is not None:
         note += f" Intervals and p: `{'`, `'.join(tests.signatures)}`."
     return f"{markdown(heading, rows)}\n\n{note}"
 
 
-def _own(found: Comparison, system: System, seed: Seed) -> str:
-    """What this model itself has, of a system with several seeds."""
+def _own(found: Comparison, system: System, seed: Seed) -> list[tuple[Measure, str]]:
+    """What this model itself has, of a system that may have several seeds."""
     number = system.seeds.index(seed)
-    scores = (f"{one.values(system.name)[number]:.2f} {one.measure.title}" for one in found.judged)
-    return f"this one has {', '.join(scores)}"
+    return [(one.measure, f"{one.values(system.name)[number]:.2f}") for one in found.judged]
 
 
 def _index(found: Comparison, system: System, seed: Seed, names: dict[str, str]) -> str:
@@ -151,9 +150,9 @@ def _index(found: Comparison, system: System, seed: Seed, names: dict[str, str])
     lines = ["model-index:", f"- name: {_quoted(system.name)}", "  results:", "  - task:"]
     lines += ["      type: translation", f"      name: {task}", "    dataset:"]
     lines += [f"      name: {dataset}", "      type: custom", "    metrics:"]
-    for one in found.judged:
-        lines += [f"    - type: {one.measure.name}", f"      name: {one.measure.title}"]
-        lines += [f"      value: {one.values(system.name)[system.seeds.index(seed)]:.2f}"]
+    for measure, value in _own(found, system, seed):
+        lines += [f"    - type: {measure.name}", f"      name: {measure.title}"]
+        lines += [f"      value: {value}"]
     return "\n".join(lines) + "\n"
 
 

@@ -242,7 +242,7 @@ def _described(lines: Sequence[Line], unit: str) -> str:
 
 def _numbers(title: str, lines: Sequence[Line]) -> Table:
     # those of the line with the fewest, validation's, are most likely to be of all
-    fewest: Sequence[float] = min((list(line.x) for line in lines if len(line.x)), key=len)
+    fewest: Sequence[float] = min((line.x for line in lines if line.x), key=len)
     updates = sorted(fewest)
     step = max(1, -(-len(updates) // _ROWS))
     chosen = [*updates[:-1:step], updates[-1]]
